@@ -1,0 +1,248 @@
+"""The delivery session: `Sender` on the gateway, `receive` in the cloud; both sans-IO.
+
+Over any network that drops, repeats, reorders and restarts either side, every appended record is
+applied once, in order. Go-back-N with cumulative signed acks:
+
+  Sender                                                   Receiver (cursor at t, digest d)
+  event                        does                        frame                       answers
+  ---------------------------  --------------------------  --------------------------  -------------------
+  room in window, unsent > 0   send [sent+1 ..]            closed epoch                FORKED
+  ack through > acked, d ok    acked, double frame size    first > t+1, older are kept GAP expect t+1
+  ack expect = t+1, echo ours  rewind to t                 first > t+1 = first_kept    take all, note loss
+  ack FORKED, echo ours        ask for a new epoch         first = t+1, prev = d       take all
+  ack through > head           ask for a new epoch         first = t+1, prev ≠ d       FORKED
+  ack d differs                refuse, alarm               overlaps t, digest at t = d take the rest
+  ack older than acked         ignore                      overlaps t, digest at t ≠ d FORKED
+  no progress until deadline   rewind to acked, halve      last ≤ t, digest known      duplicate: ack t
+  road lost                    rewind to acked             last ≤ t, digest differs    FORKED
+
+Does not own: signatures, storage, roads, or the clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from protocol.acks import Ack, Echo, Verdict
+from protocol.frames import FRAME_BYTES_MAX, FRAME_BYTES_MIN, Frame
+from protocol.records import genesis_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WINDOW_MAX = 4
+"""Frames in flight at most; the cloud may ask for fewer."""
+_ECHOES_KEPT = 64
+
+
+class AckOutcome(StrEnum):
+    """What an ack meant to the sender."""
+
+    ADVANCED = "advanced"
+    REPEATED = "repeated"
+    REWOUND = "rewound"
+    STALE = "stale"
+    """Older than what is acknowledged already: a replay, or a late one. Ignored."""
+    FOREIGN = "foreign"
+    """For another gateway or epoch. Ignored, counted."""
+    MISMATCH = "mismatch"
+    """Its digest is not ours: refused, alarmed."""
+    NEW_EPOCH = "new_epoch"
+    """The cloud has closed this epoch, or knows more of it than we do: carry over into a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Permission to send one frame: from `first`, of at most `bytes_max` bytes on the wire."""
+
+    first: int
+    bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    last: int
+    deadline_s: float
+
+
+@dataclass(slots=True)
+class Sender:
+    """Decides what to send next for one epoch. Seqs are of that epoch; times are monotonic seconds.
+
+    `acked` is the last seq the cloud has committed, `head` the last one appended.
+    """
+
+    gateway: str
+    epoch: int
+    acked: int
+    head: int
+    window: int = 1
+    frame_bytes: int = FRAME_BYTES_MIN
+    sent: int = field(init=False)
+    _flights: deque[_Flight] = field(default_factory=deque)
+    _echoes: deque[Echo] = field(default_factory=lambda: deque(maxlen=_ECHOES_KEPT))
+
+    def __post_init__(self) -> None:
+        self.sent = self.acked
+
+    @property
+    def backlog(self) -> int:
+        """Records appended and not acknowledged."""
+        return self.head - self.acked
+
+    @property
+    def in_flight(self) -> int:
+        """Frames sent and not acknowledged."""
+        return len(self._flights)
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When the oldest frame in flight is given up, or None if none is."""
+        return self._flights[0].deadline_s if self._flights else None
+
+    def appended(self, head: int) -> None:
+        """The journal now ends at `head`."""
+        self.head = max(self.head, head)
+
+    def plan(self) -> Plan | None:
+        """What to send now, or None while the window is full or nothing is left."""
+        if self.sent >= self.head or len(self._flights) >= self.window:
+            return None
+        return Plan(self.sent + 1, self.frame_bytes)
+
+    def dispatched(self, last: int, echo: Echo, deadline_s: float) -> None:
+        """A frame ending at `last` and carrying the clock sample `echo` left on a road."""
+        self.sent = last
+        self._flights.append(_Flight(last, deadline_s))
+        self._echoes.append(echo)
+
+    def expire(self, now_s: float) -> bool:
+        """If a frame in flight is overdue: rewind, halve the frame size, return True."""
+        if not self._flights or now_s < self._flights[0].deadline_s:
+            return False
+        self.frame_bytes = max(FRAME_BYTES_MIN, self.frame_bytes // 2)
+        self.window = 1
+        self.road_lost()
+        return True
+
+    def road_lost(self) -> None:
+        """Whatever was in flight may be gone: go back to the last acknowledged record."""
+        self.sent = self.acked
+        self._flights.clear()
+
+    def ack(self, ack: Ack, digest_at: Callable[[int], bytes | None]) -> AckOutcome:
+        """Apply a verified ack. `digest_at(seq)` is the journal's digest, None if it is not held."""
+        if ack.gateway != self.gateway or ack.epoch != self.epoch:
+            return AckOutcome.FOREIGN
+        ours = ack.echo in self._echoes
+        if ack.verdict is Verdict.FORKED or ack.through > self.head:
+            return AckOutcome.NEW_EPOCH if ours else AckOutcome.STALE
+        if ack.through < self.acked and not (ours and ack.expect == ack.through + 1):
+            return AckOutcome.STALE
+        if not self._agrees(ack, digest_at):
+            return AckOutcome.MISMATCH
+        return self._apply(ack)
+
+    def _agrees(self, ack: Ack, digest_at: Callable[[int], bytes | None]) -> bool:
+        if ack.through == 0:
+            return ack.head_digest == genesis_digest(self.gateway, self.epoch)
+        known = digest_at(ack.through)
+        # A record pruned long ago can only be named by a cloud that went back: it says where it stands.
+        return ack.head_digest == known if known is not None else ack.through < self.acked
+
+    def _apply(self, ack: Ack) -> AckOutcome:
+        before, self.acked = self.acked, ack.through
+        while self._flights and self._flights[0].last <= ack.through:
+            self._flights.popleft()
+        if ack.expect is not None:
+            self.road_lost()
+            return AckOutcome.REWOUND
+        self.sent = max(self.sent, ack.through)
+        self.window = min(ack.window, self.window + 1, WINDOW_MAX)
+        if ack.through == before:
+            return AckOutcome.REPEATED
+        self.frame_bytes = min(FRAME_BYTES_MAX, self.frame_bytes * 2)
+        return AckOutcome.ADVANCED
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the cloud has committed one epoch of one gateway; `digest` is the chain's at `through`."""
+
+    gateway: str
+    epoch: int
+    through: int
+    digest: bytes
+    closed: bool = False
+
+    @classmethod
+    def start(cls, gateway: str, epoch: int) -> Cursor:
+        """The cursor of an epoch of which nothing is known."""
+        return cls(gateway, epoch, 0, genesis_digest(gateway, epoch))
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A record that extends the chain: apply it."""
+
+    seq: int
+    data: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What to do with a frame: the cursor to commit, the records to apply, what to answer.
+
+    `lost` is a range of seqs (first, last) that the gateway no longer holds and the cloud never got.
+    """
+
+    verdict: Verdict
+    cursor: Cursor
+    fresh: tuple[Fresh, ...] = ()
+    expect: int | None = None
+    lost: tuple[int, int] | None = None
+
+
+def receive(cursor: Cursor, frame: Frame, known: Callable[[int], bytes | None]) -> Received:
+    """Decide on one verified frame of the cursor's gateway and epoch.
+
+    `known(seq)` is the committed digest at seq ≤ cursor.through, None if that record is not stored;
+    it is asked only for `frame.first - 1` and `frame.last`.
+    """
+    through = cursor.through
+    if cursor.closed:
+        return Received(Verdict.FORKED, cursor)
+    if frame.first > through + 1:
+        if frame.first > frame.first_kept:
+            return Received(Verdict.GAP, cursor, expect=through + 1)
+        return _take(cursor, frame, 0, lost=(through + 1, frame.first - 1))
+    digests = frame.digests()
+    if frame.last < through:
+        stored = known(frame.last) if frame.records else known(frame.first - 1)
+        return _agreed(cursor, frame, stored is None or stored == frame.head_digest, len(digests))
+    skip = through - frame.first + 1
+    at_cursor = digests[skip - 1] if skip else frame.prev_digest
+    return _agreed(cursor, frame, at_cursor == cursor.digest, skip)
+
+
+def _agreed(cursor: Cursor, frame: Frame, same: bool, skip: int) -> Received:
+    if same:
+        return _take(cursor, frame, skip)
+    closed = Cursor(cursor.gateway, cursor.epoch, cursor.through, cursor.digest, closed=True)
+    return Received(Verdict.FORKED, closed)
+
+
+def _take(cursor: Cursor, frame: Frame, skip: int, lost: tuple[int, int] | None = None) -> Received:
+    digests = frame.digests()
+    fresh = tuple(
+        Fresh(frame.first + index, frame.records[index], digests[index])
+        for index in range(skip, len(frame.records))
+    )
+    if not fresh:
+        return Received(Verdict.OK, cursor)
+    moved = Cursor(cursor.gateway, cursor.epoch, fresh[-1].seq, fresh[-1].digest)
+    return Received(Verdict.OK, moved, fresh, lost=lost)
