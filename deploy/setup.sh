@@ -1,0 +1,62 @@
+#!/bin/sh
+# Sets up everything a checkout needs: a virtual environment from the hashed lock, and, when asked,
+# the programs the tests drive. Usage: deploy/setup.sh [venv] [programs]
+# Asks for root only when something is missing; without root it names the exact command instead.
+set -eu
+cd "$(dirname "$0")/.."
+
+PROGRAMS="mosquitto chromium"
+FONTS=fonts-noto-core
+
+install_packages() {
+    command="apt-get install -y --no-install-recommends $*"
+    if ! command -v apt-get >/dev/null; then
+        echo "setup: these packages are missing: $*" >&2
+        exit 1
+    elif [ "$(id -u)" -eq 0 ]; then
+        elevate=""
+    elif sudo -n true 2>/dev/null; then
+        elevate="sudo"
+    else
+        echo "setup: some packages are missing. Run: sudo apt-get update && sudo $command" >&2
+        exit 1
+    fi
+    echo "setup: installing $*"
+    $elevate apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive $elevate $command >/dev/null
+}
+
+make_venv() {
+    python=$(command -v python3.11 || command -v python3 || true)
+    if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        echo "setup: Python 3.11 or newer is needed. Run: sudo apt-get install python3" >&2
+        exit 1
+    fi
+    # Debian ships venv without ensurepip unless python3-venv is there.
+    "$python" -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    echo "setup: installing the locked packages into .venv"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+        --config-settings editable_mode=compat -e .
+    touch .venv/ready
+}
+
+need_programs() {
+    missing=""
+    for program in $PROGRAMS; do
+        PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing="$missing $program"
+    done
+    if command -v dpkg >/dev/null && ! dpkg -s "$FONTS" >/dev/null 2>&1; then missing="$missing $FONTS"; fi
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || install_packages $missing
+}
+
+for part in "$@"; do
+    case "$part" in
+        venv) make_venv ;;
+        programs) need_programs ;;
+        *) echo "setup: unknown part '$part'; use venv or programs" >&2; exit 2 ;;
+    esac
+done
