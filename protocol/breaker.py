@@ -339,7 +339,7 @@ class Breaker:
     ) -> T:
         """Run `function` if admitted; it calls `ticket.progress()` whenever something moved.
 
-        Raises BreakerOpen, NoProgressError, or what `function` raised, which `classify` turns into an outcome.
+        Raises BreakerOpen, NoProgressError, or what `function` raised, of which `classify` makes an outcome.
         Cancellation is always neutral and is never replaced by another error. The timeout runs on the
         event loop's clock, which must advance as `monotonic` does.
         """
