@@ -1,0 +1,95 @@
+"""Keeps one device's port open for ever: opens, runs a session, notices the loss, waits, opens again.
+
+A device that is missing at start is a state, not an error. Owns no bytes and no meaning.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from edge.clock import Clock
+from edge.devices.events import Attached, Detached, DeviceEvent
+from edge.devices.port import PortError, PortLostError, SerialPort
+from edge.errors import ConfigError, DeviceError
+
+RETRY_FIRST_S: Final = 0.2
+RETRY_MAX_S: Final = 1.0
+"""Bound of the pause between attempts: plugged in again, a device is back well within 3 s."""
+STEADY_S: Final = 5.0
+"""A session that lasted this long makes the next pause short again; a port that flaps stays slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Where and how a device is connected. `device` is the name it has in events and records."""
+
+    device: str
+    port: str
+    baud: int
+    framing: str = "8N1"
+
+
+class SilentError(PortLostError):
+    """The port is open but nothing came for so long that it is opened anew: some adapters need that."""
+
+    code = "device.silent"
+
+
+class InternalError(DeviceError):
+    """Our own driver failed; the device is tried again and the agent goes on."""
+
+    code = "device.internal"
+
+
+class Link:
+    """The supervised connection to one device. `on_event` is called in the event loop and must not block."""
+
+    def __init__(self, line: Line, clock: Clock, on_event: Callable[[DeviceEvent], None]) -> None:
+        self._line = line
+        self._clock = clock
+        self._on_event = on_event
+        self._pause_s = RETRY_FIRST_S
+        self.trouble: DeviceError | None = None
+        """Why the device is not connected; None while it is, and before the first attempt."""
+        self.opened = 0
+        """How often the port was opened."""
+
+    async def run(
+        self, session: Callable[[SerialPort], Awaitable[None]], on_trouble: Callable[[], None]
+    ) -> None:
+        """Run `session` on every port we get, for ever; `on_trouble` is told when `trouble` was set."""
+        while True:
+            began_s = self._clock.monotonic()
+            self.trouble = await self._once(session)
+            on_trouble()
+            if self._clock.monotonic() - began_s >= STEADY_S:
+                self._pause_s = RETRY_FIRST_S
+            await self._clock.sleep(self._pause_s)
+            self._pause_s = min(self._pause_s * 2, RETRY_MAX_S)
+
+    async def _once(self, session: Callable[[SerialPort], Awaitable[None]]) -> DeviceError:
+        try:
+            port = await SerialPort.open(self._line.port, baud=self._line.baud, framing=self._line.framing)
+        except PortError as error:
+            return error
+        trouble = await self._attached(port, session)
+        self._on_event(Detached(self._line.device, self._line.port, trouble.code, str(trouble)))
+        return trouble
+
+    async def _attached(
+        self, port: SerialPort, session: Callable[[SerialPort], Awaitable[None]]
+    ) -> DeviceError:
+        self.opened += 1
+        self.trouble = None
+        self._on_event(Attached(self._line.device, self._line.port))
+        try:
+            await session(port)
+        except PortLostError as error:
+            return error
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001 - supervisor: one driver's bug must not stop the gateway
+            return InternalError(f"driver of {self._line.device} failed: {error!r}; it is started again")
+        finally:
+            port.close()
+        return InternalError(f"driver of {self._line.device} ended; it is started again")
