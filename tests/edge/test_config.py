@@ -97,7 +97,7 @@ def test_settings_cannot_be_changed_after_loading(write: Path) -> None:
     ],
 )
 def test_a_mistake_stops_the_start_and_names_file_line_and_key(
-    write: Path, old: str, new: str, code: str, line: int, says: str
+    write: Path, *, old: str, new: str, code: str, line: int, says: str
 ) -> None:
     assert WHOLE.count(old) == 1
     error = refused(write, WHOLE.replace(old, new))

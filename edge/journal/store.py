@@ -1,0 +1,208 @@
+"""One epoch's file: rows appended in one transaction, the acknowledged mark, point and range reads.
+
+Owns the commit and what is told when it fails. Does not own which epoch is current (`journal`), nor
+records' meaning.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import apsw
+import msgspec
+
+from edge.errors import JournalError
+from edge.journal import database
+from edge.journal.statements import QUERIES
+from protocol.records import genesis_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+Row = tuple[int, bytes, bytes]
+"""(seq, record bytes, 32-byte digest after it)."""
+
+
+class State(msgspec.Struct, array_like=True, frozen=True):
+    """The file's one row of facts. Digests have 32 bytes, times are milliseconds signed by acks."""
+
+    gateway: str
+    epoch: int
+    generation: int
+    reason: str
+    boot: int
+    boot_id: str
+    carried_through: int
+    anchor_seq: int
+    anchor_digest: bytes
+    acked: int
+    acked_digest: bytes
+    server_time_ms: int
+    settled_ms: int | None
+
+
+class Store:
+    """The writing side of one file; `head` and `head_digest` are those of the last committed row."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer: apsw.Connection | None = database.open_writer(path)
+        self.state = read_state(self._writer)
+        self.head, self.head_digest = self._read_head(self._writer)
+
+    @classmethod
+    def create(cls, path: Path, state: State) -> Store:
+        """Make the file of a new epoch; `state` is as a newborn's, its anchor the genesis digest."""
+        connection = database.create(path)
+        values = msgspec.structs.asdict(state)
+        values["genesis"] = genesis_digest(state.gateway, state.epoch)
+        connection.execute(QUERIES["create_journal"], values)
+        connection.close()
+        return cls(path)
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Append consecutive rows; they are durable when this returns.
+
+        Raises JournalError: `journal.full`, `journal.failed` (nothing of it was saved),
+        `journal.unsure` (the disk does not answer, so nobody can tell).
+        """
+        writer = self._writer or self._reopen()
+        try:
+            if len(rows) == 1:
+                writer.execute(QUERIES["insert_record"], rows[0])
+            else:
+                _insert_all(writer, rows)
+        except apsw.Error as error:
+            self._find_out(rows, error)
+        self.head, _, self.head_digest = rows[-1]
+
+    def _find_out(self, rows: Sequence[Row], cause: apsw.Error) -> None:
+        """After a failed commit: return if the rows are there and on the disk, raise if they are not."""
+        try:
+            writer = self._reopen()
+            if (self.head, self.head_digest) == (rows[-1][0], rows[-1][2]):
+                # They were read from the page cache. Copying them into the main file writes and syncs anew.
+                checkpoint(writer)
+                return
+        except apsw.Error as error:
+            self._drop_writer()
+            raise JournalError(
+                f"it cannot be told whether the record was saved: {error}; check the disk",
+                code="journal.unsure",
+            ) from cause
+        raise failure(cause) from cause
+
+    def _reopen(self) -> apsw.Connection:
+        self._drop_writer()
+        writer = database.open_writer(self.path)
+        self.head, self.head_digest = self._read_head(writer)
+        self._writer = writer
+        return writer
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close(True)
+
+    def _read_head(self, connection: apsw.Connection) -> tuple[int, bytes]:
+        row = connection.execute(QUERIES["head"]).fetchone()
+        return row or (self.state.anchor_seq, self.state.anchor_digest)
+
+    def change(self, *statements: tuple[str, dict[str, Any]]) -> None:
+        """Run named statements in one transaction and read the state anew. Raises JournalError."""
+        try:
+            writer = self._writer or self._reopen()
+            with writer:
+                for name, values in statements:
+                    writer.execute(QUERIES[name], values)
+            self.state = read_state(writer)
+        except apsw.Error as error:
+            raise failure(error) from error
+
+    def checkpoint(self) -> None:
+        """Copy the WAL into the main file and empty it. Raises JournalError."""
+        try:
+            checkpoint(self._writer or self._reopen())
+        except apsw.Error as error:
+            raise failure(error) from error
+
+    def close(self) -> None:
+        """Close the writing connection, leaving everything in the main file if the disk allows."""
+        if self._writer is not None:
+            try:
+                checkpoint(self._writer)
+                self._writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+            except apsw.Error:
+                pass  # the WAL stays beside the file and is read at the next start
+            finally:
+                self._drop_writer()
+
+
+class Reader:
+    """The reading side of one file, for any thread; never waits for the writer."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = database.open_reader(path)
+        self._lock = threading.Lock()
+
+    def read(self, first: int, bytes_max: int) -> list[bytes]:
+        """Consecutive record bytes from seq `first`: at most `bytes_max`, but at least one if it exists."""
+        found: list[bytes] = []
+        size = 0
+        with self._lock:
+            cursor = self._connection.execute(QUERIES["read_from"], (first,))
+            for index, (seq, data) in enumerate(cursor):
+                size += len(data)
+                if seq != first + index or (found and size > bytes_max):
+                    break
+                found.append(data)
+            cursor.close(True)
+        return found
+
+    def digest_at(self, seq: int) -> bytes | None:
+        """The stored digest of a row, None if it is not held."""
+        with self._lock:
+            row = self._connection.execute(QUERIES["digest_at"], (seq,)).fetchone()
+        return row[0] if row else None
+
+    def rows(self, first: int, last: int, step: int = 1000) -> Iterator[Row]:
+        """Rows with first ≤ seq ≤ last, `step` at a time so that nobody waits long for the connection."""
+        while first <= last:
+            upto = min(last, first + step - 1)
+            with self._lock:
+                batch: Any = self._connection.execute(QUERIES["entries"], (first, upto)).fetchall()
+            yield from batch
+            first = upto + 1
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close(True)
+
+
+def read_state(connection: apsw.Connection) -> State:
+    """The file's row of facts. Raises apsw.NotADBError if it is not there or not as it should be."""
+    try:
+        return msgspec.convert(connection.execute(QUERIES["read_journal"]).fetchone(), State)
+    except (apsw.SQLError, msgspec.ValidationError) as error:
+        raise apsw.NotADBError(f"the journal's state cannot be read: {error}") from error
+
+
+def checkpoint(connection: apsw.Connection) -> None:
+    """Move the whole WAL into the main file; readers may keep it from being cut, never from being copied."""
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+
+def failure(error: apsw.Error) -> JournalError:
+    """Say in our words what SQLite could not do."""
+    if isinstance(error, apsw.FullError):
+        return JournalError("the disk is full; nothing was saved", code="journal.full")
+    return JournalError(f"nothing was saved: {error}; check the disk", code="journal.failed")
+
+
+def _insert_all(writer: apsw.Connection, rows: Sequence[Row]) -> None:
+    writer.execute("BEGIN IMMEDIATE")
+    writer.executemany(QUERIES["insert_record"], rows)
+    writer.execute("COMMIT")
