@@ -13,10 +13,10 @@ applied once, in order. Go-back-N with cumulative signed acks:
   ack through > head           ask for a new epoch         first = t+1, prev ≠ d       FORKED
   ack d differs                refuse, alarm               overlaps t, digest at t = d take the rest
   ack older than acked         ignore                      overlaps t, digest at t ≠ d FORKED
-  no progress until deadline   rewind to acked, halve      last ≤ t, digest known      duplicate: ack t
+  no progress in time          rewind to acked, halve      last ≤ t, digest known      duplicate: ack t
   road lost                    rewind to acked             last ≤ t, digest differs    FORKED
 
-Does not own: signatures, storage, roads, or the clock.
+Does not own: signatures, storage, roads, or time: what counts as progress is the pump's to watch.
 """
 
 from __future__ import annotations
@@ -62,15 +62,9 @@ class Plan:
     bytes_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    last: int
-    deadline_s: float
-
-
 @dataclass(slots=True)
 class Sender:
-    """Decides what to send next for one epoch. Seqs are of that epoch; times are monotonic seconds.
+    """Decides what to send next for one epoch. Seqs are of that epoch.
 
     `acked` is the last seq the cloud has committed, `head` the last one appended.
     """
@@ -82,7 +76,7 @@ class Sender:
     window: int = 1
     frame_bytes: int = FRAME_BYTES_MIN
     sent: int = field(init=False)
-    _flights: deque[_Flight] = field(default_factory=deque)
+    _flights: deque[int] = field(default_factory=deque)
     _echoes: deque[Echo] = field(default_factory=lambda: deque(maxlen=_ECHOES_KEPT))
 
     def __post_init__(self) -> None:
@@ -98,11 +92,6 @@ class Sender:
         """Frames sent and not acknowledged."""
         return len(self._flights)
 
-    @property
-    def deadline_s(self) -> float | None:
-        """When the oldest frame in flight is given up, or None if none is."""
-        return self._flights[0].deadline_s if self._flights else None
-
     def appended(self, head: int) -> None:
         """The journal now ends at `head`."""
         self.head = max(self.head, head)
@@ -113,20 +102,17 @@ class Sender:
             return None
         return Plan(self.sent + 1, self.frame_bytes)
 
-    def dispatched(self, last: int, echo: Echo, deadline_s: float) -> None:
+    def dispatched(self, last: int, echo: Echo) -> None:
         """A frame ending at `last` and carrying the clock sample `echo` left on a road."""
         self.sent = last
-        self._flights.append(_Flight(last, deadline_s))
+        self._flights.append(last)
         self._echoes.append(echo)
 
-    def expire(self, now_s: float) -> bool:
-        """If a frame in flight is overdue: rewind, halve the frame size, return True."""
-        if not self._flights or now_s < self._flights[0].deadline_s:
-            return False
+    def stalled(self) -> None:
+        """What is in flight made no progress in time: rewind, halve the frame size, one at a time."""
         self.frame_bytes = max(FRAME_BYTES_MIN, self.frame_bytes // 2)
         self.window = 1
         self.road_lost()
-        return True
 
     def road_lost(self) -> None:
         """Whatever was in flight may be gone: go back to the last acknowledged record."""
@@ -155,7 +141,7 @@ class Sender:
 
     def _apply(self, ack: Ack) -> AckOutcome:
         before, self.acked = self.acked, ack.through
-        while self._flights and self._flights[0].last <= ack.through:
+        while self._flights and self._flights[0] <= ack.through:
             self._flights.popleft()
         if ack.expect is not None:
             self.road_lost()

@@ -1,0 +1,1 @@
+"""Running ReLoop: here and now (`local`), on a gateway, in a data centre."""

@@ -1,0 +1,128 @@
+"""The journal's side of every road: frames out of the outbox, acks into it.
+
+Owns: what a session, the courier and the tests all need to build frames and apply acks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from protocol import VERSION
+from protocol.delivery import AckOutcome, Plan, Sender
+from protocol.errors import FrameError, ProtocolError
+from protocol.frames import FRAME_EXPANDED_BYTES_MAX, ClockSample, Frame, build_frame, fitting
+from protocol.records import next_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.clock import Clock
+    from edge.journal import AsyncJournal
+    from edge.sync.downlink import Documents
+    from protocol.acks import Ack
+    from protocol.cose import SigningKey
+    from protocol.status import Status
+
+_EXPANSION_MAX = 12
+"""Deflate's best on a backlog of like records: bounds what is read to fill one frame."""
+_HEADER_ALLOWANCE = 4096
+
+
+class EpochClosed(ProtocolError):  # noqa: N818 - an event, and nobody's mistake
+    """The cloud closed this epoch, or knows more of it than we do: carry over into a new one."""
+
+    code = "sync.epoch_closed"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Counters of what travelled; they only grow."""
+
+    frames: int = 0
+    records: int = 0
+    bytes_up: int = 0
+    acks: int = 0
+    timeouts: int = 0
+    alarms: dict[str, int] = field(default_factory=dict)  # one entry per code the protocol knows
+
+    def sent(self, records: int, size_bytes: int) -> None:
+        """A frame of so many records left."""
+        self.frames += 1
+        self.records += records
+        self.bytes_up += size_bytes
+
+    def alarm(self, code: str) -> None:
+        """Count something an operator should see."""
+        self.alarms[code] = self.alarms.get(code, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What moving the outbox needs. `ack_key_for` maps a key id to one of the cloud's ack keys.
+
+    `enrolment` gives the envelope to send first, or None once the cloud is known to know our key.
+    """
+
+    journal: AsyncJournal
+    documents: Documents
+    clock: Clock
+    key: SigningKey
+    ack_key_for: Callable[[bytes], bytes | None]
+    status: Callable[[], Status]
+    will: Callable[[], Status]
+    enrolment: Callable[[], bytes | None]
+    acknowledged: Callable[[Ack], None]
+    traffic: Traffic
+
+
+def new_sender(journal: AsyncJournal) -> Sender:
+    """A sender that starts at what is acknowledged."""
+    return Sender(journal.gateway, journal.epoch, journal.acked, journal.head)
+
+
+async def next_frame(wiring: Wiring, plan: Plan) -> tuple[Frame, bytes]:
+    """Build the planned frame: its content and its signed bytes.
+
+    A cloud that asks for records pruned long ago gets the oldest ones held instead, and is told so
+    by `first_kept`. Raises FrameError `frame.pruned` if nothing is held.
+    """
+    journal = wiring.journal
+    first = max(plan.first, journal.first_kept)
+    bytes_max = min(plan.bytes_max * _EXPANSION_MAX, FRAME_EXPANDED_BYTES_MAX - _HEADER_ALLOWANCE)
+    records = await journal.read(first, bytes_max)
+    previous = await journal.digest_at(first - 1)
+    if previous is None or not records:
+        raise FrameError(f"record {first} is no longer in the journal", code="frame.pruned")
+    clock = wiring.clock
+    sample = ClockSample(journal.boot, clock.mono_ms(), clock.wall_ms(), clock.quality())
+
+    def build() -> tuple[Frame, bytes]:
+        chosen = records[: fitting(records, plan.bytes_max)]
+        head = previous
+        for data in chosen:
+            head = next_digest(head, data)
+        kept = min(journal.first_kept, first)
+        frame = Frame(VERSION, journal.gateway, journal.epoch, first, kept, previous, head, sample, chosen)
+        return frame, build_frame(frame, wiring.key)
+
+    return await asyncio.to_thread(build)
+
+
+async def apply_ack(ack: Ack, sender: Sender, wiring: Wiring) -> AckOutcome:
+    """Let the sender judge an ack and the journal keep what it says; counts what is refused."""
+    digest = await wiring.journal.digest_at(ack.through)
+    outcome = sender.ack(ack, lambda _: digest)
+    match outcome:
+        case AckOutcome.ADVANCED | AckOutcome.REPEATED | AckOutcome.REWOUND:
+            wiring.traffic.acks += 1
+            for held in ack.quarantined:
+                await wiring.journal.quarantined(held.seq, held.code)
+            await wiring.journal.acknowledge(ack.through, ack.server_time_ms)
+            wiring.acknowledged(ack)
+        case AckOutcome.FOREIGN | AckOutcome.MISMATCH:
+            wiring.traffic.alarm(f"ack.{outcome}")
+        case AckOutcome.STALE | AckOutcome.NEW_EPOCH:
+            pass
+    return outcome

@@ -1,0 +1,203 @@
+"""One session on one link: pumps the outbox up, takes acks and documents down, until the link fails.
+
+Three tasks: the pump sends what the `Sender` plans, the receiver applies what comes, the watchdog ends
+the session when neither an answer comes nor a byte leaves for the breaker's time limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from edge.sync.outbox import EpochClosed, apply_ack, next_frame
+from edge.sync.roads import AckArrived, RoadError
+from protocol.acks import Echo, open_ack
+from protocol.breaker import Breaker, BreakerOpen, Ticket
+from protocol.delivery import AckOutcome, Plan, Sender
+from protocol.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+    from edge.sync.outbox import Wiring
+    from edge.sync.roads import Link
+
+_LOGGER = logging.getLogger("reloop.sync")
+_LOOK_S = 0.25
+_DOCUMENTS_AGAIN_S = 60.0
+_REFUSED_OUTCOMES = {AckOutcome.FOREIGN, AckOutcome.MISMATCH, AckOutcome.STALE}
+
+
+class LinkStalled(RoadError):  # noqa: N818 - a state of the link, not a mistake of anyone's
+    """Nothing moved for the breaker's time limit."""
+
+    code = "sync.stalled"
+
+
+class Session:
+    """Runs until the link fails or its breaker opens. `delivered` says whether any ack was applied."""
+
+    def __init__(self, wiring: Wiring, link: Link, breaker: Breaker, sender: Sender) -> None:
+        self._wiring = wiring
+        self._link = link
+        self._breaker = breaker
+        self._sender = sender
+        self._tickets: deque[tuple[int, Ticket]] = deque()  # bounded by the sender's window
+        self._wake = asyncio.Event()
+        self._sending = False
+        self._asked: list[str] = []
+        self.delivered = False
+
+    async def run(self) -> None:
+        """Pump until something fails. Raises RoadError, BreakerOpen or EpochClosed."""
+        self._wiring.journal.on_append.append(self._appended)
+        try:
+            await _first_failure(self._receive(), self._pump(), self._watch())
+        finally:
+            self._wiring.journal.on_append.remove(self._appended)
+            self._settle_all(failed=False)
+            self._sender.road_lost()
+
+    def _appended(self, head: int) -> None:
+        self._sender.appended(head)
+        self._wake.set()
+
+    async def _pump(self) -> None:
+        await self._sent(self._link.announce(self._wiring.status()))
+        documents_due_s = self._now() + _DOCUMENTS_AGAIN_S
+        self._sender.appended(self._wiring.journal.head)
+        while True:
+            self._wake.clear()
+            plan = self._sender.plan()
+            if plan is not None and await self._send(plan):
+                continue
+            if self._now() >= documents_due_s:
+                documents_due_s = self._now() + _DOCUMENTS_AGAIN_S
+                await self._ask_for_documents(again=True)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), documents_due_s - self._now())
+
+    async def _send(self, plan: Plan) -> bool:
+        """Send one frame; False if the half-open breaker's one trial is under way already."""
+        try:
+            ticket = self._breaker.admit()
+        except BreakerOpen:
+            if not self._tickets:
+                raise
+            return False
+        with _given_back(ticket):
+            await self._enrol()
+            frame, data = await next_frame(self._wiring, plan)
+        self._tickets.append((frame.last, ticket))
+        self._sender.dispatched(frame.last, Echo(frame.sample.boot, frame.sample.mono_ms))
+        self._wiring.traffic.sent(len(frame.records), len(data))
+        ticket.progress()
+        await self._sent(self._link.send(data))
+        return True
+
+    async def _enrol(self) -> None:
+        enrolment = self._wiring.enrolment()
+        if enrolment is not None and not self._tickets:
+            await self._sent(self._link.send(enrolment))
+
+    async def _sent(self, sending: Coroutine[object, object, None]) -> None:
+        self._sending = True
+        try:
+            await sending
+        finally:
+            self._sending = False
+
+    async def _receive(self) -> None:
+        while True:
+            item = await self._link.receive()
+            for _, ticket in self._tickets:
+                ticket.progress()
+            if isinstance(item, AckArrived):
+                await self._acknowledge(item.data)
+            else:
+                await self._wiring.documents.arrived(item)
+                await self._ask_for_documents(again=False)
+            self._heard_s = self._now()
+            self._wake.set()
+
+    async def _ask_for_documents(self, *, again: bool) -> None:
+        wanted = self._wiring.documents.wanted
+        if again:
+            await self._sent(self._link.announce(self._wiring.status()))
+        for name in wanted if again or wanted != self._asked else ():
+            await self._sent(self._link.fetch(name))
+        self._asked = wanted
+
+    async def _acknowledge(self, data: bytes) -> None:
+        try:
+            ack = open_ack(data, self._wiring.ack_key_for)
+        except ProtocolError as error:
+            self._wiring.traffic.alarm(error.code)
+            _LOGGER.warning("an ack was refused: %s", error)
+            return
+        outcome = await apply_ack(ack, self._sender, self._wiring)
+        if outcome in _REFUSED_OUTCOMES:
+            return
+        self.delivered = True
+        if outcome is AckOutcome.NEW_EPOCH:
+            self._settle_all(failed=False)
+            raise EpochClosed("the cloud closed this epoch; what it has not acknowledged is carried over")
+        while self._tickets and (self._tickets[0][0] <= ack.through or not self._sender.in_flight):
+            self._tickets.popleft()[1].success()
+
+    async def _watch(self) -> None:
+        """End the session when nothing is heard and nothing leaves although something should."""
+        unsent, moved_s = 0, self._now()
+        while True:
+            await self._wiring.clock.sleep(_LOOK_S)
+            before, unsent = unsent, self._link.unsent_bytes()
+            idle = not self._sending and not self._sender.in_flight
+            if idle or unsent < before:
+                moved_s = self._now()
+                for _, ticket in self._tickets:
+                    ticket.progress()
+            if self._now() - max(moved_s, self._heard_s) >= self._breaker.settings.timeout_s:
+                self._wiring.traffic.timeouts += 1
+                self._settle_all(failed=True)
+                self._sender.stalled()
+                raise LinkStalled("no byte left and no answer came for the breaker's time limit")
+
+    _heard_s = 0.0
+
+    def _settle_all(self, *, failed: bool) -> None:
+        """One stall is one failure, however many frames were in flight."""
+        while self._tickets:
+            _, ticket = self._tickets.popleft()
+            if failed:
+                ticket.failure()
+                failed = False
+            ticket.neutral()
+
+    def _now(self) -> float:
+        return self._wiring.clock.monotonic()
+
+
+@contextlib.contextmanager
+def _given_back(ticket: Ticket) -> Iterator[None]:
+    """Give the ticket back, neutral, if what comes before the send fails."""
+    try:
+        yield
+    except BaseException:
+        ticket.neutral()
+        raise
+
+
+async def _first_failure(*work: Coroutine[object, object, None]) -> None:
+    """Run all until one ends; end the others; raise what it raised."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,195 @@
+"""Chooses the road, opens it, runs a session on it, and waits the right time before the next try.
+
+One breaker a road, one retry budget a gateway, retries at this layer only. Intake never waits for any of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_never,
+    wait_random_exponential,
+)
+
+from edge.sync.outbox import EpochClosed, Wiring, new_sender
+from edge.sync.roads import RoadError, RoadRefused
+from edge.sync.session import LinkStalled, Session
+from protocol.breaker import Breaker, BreakerOpen
+from protocol.budget import RetryBudget
+from protocol.errors import FrameError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from edge.sync.roads import Road
+    from protocol.delivery import Sender
+
+_LOGGER = logging.getLogger("reloop.sync")
+_RETRY_MAX_S = 300.0
+_REST_AFTER_REFUSAL_S = 30.0
+_ROAD_LOOK_S = 1.0
+
+
+class AllRoadsClosed(RoadError):  # noqa: N818 - a state, not a mistake
+    """Every road's breaker is open: store only, until `retry_after_s` from now."""
+
+    code = "sync.closed"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"no road is open; next try in {retry_after_s:.0f} s")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(slots=True)
+class Lane:
+    """A road with its breaker; a refused road rests until `rests_until_s` (monotonic seconds)."""
+
+    road: Road
+    breaker: Breaker
+    rests_until_s: float = 0.0
+
+    def rest_s(self, now_s: float) -> float:
+        """Seconds until this road may be tried; 0.0 if now."""
+        return max(self.breaker.retry_after_s, self.rests_until_s - now_s, 0.0)
+
+
+class Sync:
+    """Keeps trying for ever. `lanes` in order of preference, `uniform(a, b)` a random number between.
+
+    `spread_s`: after an established link was lost the first delay is uniform(0, spread_s), because a
+    whole city may have lost its power with us.
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        lanes: Sequence[Lane],
+        uniform: Callable[[float, float], float],
+        spread_s: float,
+    ) -> None:
+        self._wiring = wiring
+        self._lanes = list(lanes)
+        self._uniform = uniform
+        self._spread_s = spread_s
+        self._budget = RetryBudget()
+        self._sender: Sender | None = None
+        self.road: str | None = None
+        """The road in use, None while none is: what the kiosk calls offline."""
+        self.problem = ""
+        """Why there is none, for people."""
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """For metrics and the status command."""
+        return self._lanes
+
+    async def run(self) -> None:
+        """Sync until cancelled."""
+        while True:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type((RoadError, BreakerOpen, FrameError)),
+                wait=self._wait_s,
+                sleep=self._wiring.clock.sleep,
+                stop=stop_never,
+            ):
+                with attempt:
+                    await self._travel(self._choose())
+            await self._wiring.clock.sleep(self._uniform(0, self._spread_s))
+
+    def _choose(self) -> Lane:
+        now_s = self._wiring.clock.monotonic()
+        best = min(self._lanes, key=lambda lane: lane.rest_s(now_s), default=None)
+        if best is None:
+            raise AllRoadsClosed(_RETRY_MAX_S)
+        for lane in self._lanes:
+            if lane.rest_s(now_s) == 0:
+                return lane
+        raise AllRoadsClosed(best.rest_s(now_s))
+
+    async def _travel(self, lane: Lane) -> None:
+        """One session. Returns if it delivered anything; raises what ended it if it did not."""
+        session: Session | None = None
+        try:
+            async with self._opened(lane) as session:
+                await self._until_better(lane, session)
+        except EpochClosed as closed:
+            _LOGGER.warning("%s", closed)
+            await self._wiring.journal.new_epoch(closed.code)
+            self._sender = None
+        except RoadRefused as refused:
+            self._rest(lane, refused)
+            raise
+        except (RoadError, BreakerOpen, FrameError) as error:
+            self.problem = str(error)
+            _LOGGER.info("%s: %s", lane.road.name, error)
+            if session is None or not session.delivered:
+                raise
+            self._budget.earn()
+        finally:
+            self.road = None
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, lane: Lane) -> AsyncIterator[Session]:
+        """Open the road; failing to is the breaker's business, succeeding is not yet: an ack decides."""
+        ticket = lane.breaker.admit()
+        try:
+            async with lane.road.link(self._wiring.will()) as link:
+                ticket.neutral()
+                self.road, self.problem = lane.road.name, ""
+                yield Session(self._wiring, link, lane.breaker, self._sender_now())
+        except RoadRefused:
+            ticket.neutral()
+            raise
+        except RoadError:
+            ticket.failure()
+            raise
+        finally:
+            ticket.neutral()
+
+    async def _until_better(self, lane: Lane, session: Session) -> None:
+        """Run the session; leave a lesser road once a better one may be tried again."""
+        running = asyncio.ensure_future(session.run())
+        better = self._lanes[: self._lanes.index(lane)]
+        try:
+            while not running.done():
+                await asyncio.wait({running}, timeout=_ROAD_LOOK_S if better else None)
+                now_s = self._wiring.clock.monotonic()
+                if any(other.rest_s(now_s) == 0 for other in better):
+                    return
+            running.result()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def _sender_now(self) -> Sender:
+        if self._sender is None or self._sender.epoch != self._wiring.journal.epoch:
+            self._sender = new_sender(self._wiring.journal)
+        return self._sender
+
+    def _rest(self, lane: Lane, refused: RoadRefused) -> None:
+        self.problem = str(refused)
+        self._wiring.traffic.alarm(refused.code)
+        _LOGGER.warning("%s refuses us and is left alone for a while: %s", lane.road.name, refused)
+        now_s = self._wiring.clock.monotonic()
+        lane.rests_until_s = now_s + self._uniform(_REST_AFTER_REFUSAL_S, 2 * _REST_AFTER_REFUSAL_S)
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """Full jitter, or what the breakers ask for; a retry that the budget cannot pay waits for them."""
+        error = state.outcome.exception() if state.outcome else None
+        jitter_s: float = wait_random_exponential(multiplier=1, max=_RETRY_MAX_S)(state)
+        now_s = self._wiring.clock.monotonic()
+        if isinstance(error, RoadRefused) and any(lane.rest_s(now_s) == 0 for lane in self._lanes):
+            return self._uniform(0, 1)
+        if isinstance(error, AllRoadsClosed | BreakerOpen):
+            return error.retry_after_s * self._uniform(1.0, 1.2)
+        if not self._budget.spend(timed_out=isinstance(error, LinkStalled)):
+            return max(jitter_s, self._lanes[0].breaker.settings.open_s)
+        return jitter_s
