@@ -8,19 +8,25 @@ import asyncio
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from firmware_sim.dialects import DIALECTS
-from firmware_sim.errors import SimulatorError
+from firmware_sim.errors import KioskError, ProfileError, ScenarioError, SimulatorError
 from firmware_sim.faults import Fault
+from firmware_sim.kiosk import HttpKiosk
 from firmware_sim.physics import ScaleProfile
 from firmware_sim.scale import SimulatedScale
 from firmware_sim.scanner import SimulatedScanner
 from firmware_sim.scanner_frames import Terminator
+from firmware_sim.scenario import MAX_DURATION_S, load_scenario, shipped_scenarios
+from firmware_sim.site import SimulatedSite
 from firmware_sim.wire import temporary_folder
+
+MAX_LIST_BYTES = 1_048_576
 
 app = typer.Typer(
     help="""Simulated devices for ReLoop drop points.
@@ -30,10 +36,13 @@ JSON saying where it is, and runs until interrupted.
 
 Examples:
 
+\b
   reloop-sim scale --dialect mt-sics --link /tmp/scale
 
+\b
   reloop-sim scanner --terminator crlf --aim
 
+\b
   reloop-sim site --scenario quiet_day --kiosk http://127.0.0.1:8080 --data /tmp/site
 """,
     no_args_is_help=True,
@@ -55,14 +64,18 @@ Dialects: {", ".join(DIALECTS)}.
 
 Examples:
 
+\b
   reloop-sim scale --dialect mt-sics
 
+\b
   reloop-sim scale --dialect a9 --baud 1200 --max-g 150000 --division-g 50 --link /tmp/scale
 
 Then put something on it through the control socket, one line of JSON each:
 
+\b
   echo '{{"cmd":"place","mass_g":1230}}' | nc -U /tmp/scale.sock
 
+\b
   echo '{{"cmd":"fault","name":"unplug","on":true}}' | nc -U /tmp/scale.sock
 
 Commands: place, add, clear, press (key zero, tare, clear_tare), fault, state.
@@ -105,10 +118,13 @@ Terminators: cr, lf, crlf, tab, gap (none, only a pause).
 
 Examples:
 
+\b
   reloop-sim scanner --terminator crlf --aim --link /tmp/scanner
 
+\b
   echo '{"cmd":"scan","text":"RLB1:ABC123"}' | nc -U /tmp/scanner.sock
 
+\b
   echo '{"cmd":"tag","id":"010063E9AE"}' | nc -U /tmp/scanner.sock
 """
 )
@@ -161,6 +177,87 @@ def _places(link: Path | None, control: Path | None, name: str) -> _Places:
     return _Places(place.absolute(), (control or place.with_name(place.name + ".sock")).absolute(), folder)
 
 
+@app.command(
+    help=f"""Run a whole drop point: one scale, one scanner, and people who press a kiosk's buttons.
+
+Scenarios: {", ".join(shipped_scenarios())}, or a YAML file of your own.
+
+The ports are DIR/scale and DIR/scanner: point the agent's settings there. DIR/scale.sock and
+DIR/scanner.sock take commands. What people saw as saved goes to DIR/visits.jsonl. At the end one
+line of JSON sums up. People with cards, tags and bins come only if you give some.
+
+Examples:
+
+\b
+  reloop-sim site --scenario quiet_day --kiosk http://127.0.0.1:8080 --data /tmp/site
+
+\b
+  reloop-sim site --scenario rush_hour --seed 3 --seconds 120 --cards cards.txt \\
+    --kiosk http://127.0.0.1:8080 --data /tmp/site
+"""
+)
+def site(
+    *,
+    scenario: Annotated[str, typer.Option(help="A scenario's name, or a YAML file.")],
+    kiosk: Annotated[str, typer.Option(help="The kiosk's address, such as http://127.0.0.1:8080.")],
+    data: Annotated[Path, typer.Option(help="Folder for ports, sockets and the diary.")],
+    seed: Annotated[int | None, typer.Option(help="Instead of the scenario's seed.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Instead of the scenario's duration.")] = None,
+    cards: Annotated[Path | None, typer.Option(help="Members' card texts, one per line.")] = None,
+    collectors: Annotated[Path | None, typer.Option(help="Collectors' card texts, one per line.")] = None,
+    tags: Annotated[Path | None, typer.Option(help="Tags, ten hex digits each, one per line.")] = None,
+    bins: Annotated[Path | None, typer.Option(help="Bin code texts, one per line.")] = None,
+) -> None:
+    """Run a whole drop point."""
+    plan = load_scenario(scenario)
+    people = replace(
+        plan.people,
+        cards=plan.people.cards if cards is None else read_lines(cards),
+        collectors=plan.people.collectors if collectors is None else read_lines(collectors),
+        tags=plan.people.tags if tags is None else read_lines(tags),
+        bins=plan.people.bins if bins is None else read_lines(bins),
+    )
+    if seconds is not None and not 1 <= seconds <= MAX_DURATION_S:
+        raise ProfileError(f"--seconds must be 1 to {MAX_DURATION_S:.0f}, not {seconds}")
+    plan = replace(
+        plan,
+        seed=plan.seed if seed is None else seed,
+        duration_s=plan.duration_s if seconds is None else seconds,
+        people=people,
+    )
+    asyncio.run(_site(SimulatedSite(plan, HttpKiosk(kiosk), data.absolute())))
+
+
+async def _site(drop_point: SimulatedSite) -> None:
+    async with drop_point:
+        announce(
+            {
+                "scale": drop_point.scale.port,
+                "scanner": drop_point.scanner.port,
+                "control": [str(drop_point.data / name) for name in ("scale.sock", "scanner.sock")],
+            }
+        )
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        announce(await drop_point.run(stop))
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """The lines of a text file that are not empty; at most a mebibyte."""
+    try:
+        if path.stat().st_size > MAX_LIST_BYTES:
+            raise ScenarioError("scenario.too_large", f"{path}: more than {MAX_LIST_BYTES} bytes")
+        lines = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ScenarioError("scenario.unreadable", f"{path}: cannot read it: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError("scenario.unreadable", f"{path}: no UTF-8 text: {error.reason}") from error
+    if not lines:
+        raise ScenarioError("scenario.empty", f"{path}: holds no line")
+    return lines
+
+
 def announce(facts: dict[str, object]) -> None:
     """Print one line of JSON, flushed, so that a parent process can read it at once."""
     sys.stdout.write(json.dumps(facts) + "\n")
@@ -170,10 +267,15 @@ def announce(facts: dict[str, object]) -> None:
 async def until_interrupted() -> None:
     """Wait for SIGINT or SIGTERM."""
     stop = asyncio.Event()
+    stop_on_signals(stop)
+    await stop.wait()
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set the event on SIGINT or SIGTERM."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -182,7 +284,7 @@ def run(arguments: list[str] | None = None) -> int:
         app(args=arguments, standalone_mode=True)
     except SimulatorError as error:
         sys.stderr.write(f"reloop-sim: error [{error.code}]: {error}\n")
-        return 2
+        return 1 if isinstance(error, KioskError) else 2
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 1
     return 0
