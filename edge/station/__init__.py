@@ -1,0 +1,1 @@
+"""The kiosk session: deposit and pickup as pure state machines, and the station that runs them."""
