@@ -499,6 +499,8 @@ def test_a_snapshot_forgets_outcomes_that_have_grown_too_old(bench: Bench) -> No
         (BreakerSettings(failure_ratio=0.7, window=10), "SSSFFFFFF", "closed"),
         (BreakerSettings(failure_ratio=1.0), "SFFFF", "closed"),
         (BreakerSettings(outcomes_min=1, window=1), "F", "open"),
+        (BreakerSettings(timeout_s=0.25, outcome_age_max_s=0.5, open_s=0.5), "FFFFF", "open"),
+        (BreakerSettings(timeout_s=0.125), "SSSSS", "open"),  # every answer took as long as the timeout
     ],
 )
 def test_other_figures_can_be_configured(settings: BreakerSettings, outcomes: str, state: str) -> None:

@@ -5,14 +5,18 @@ A test that fails here after an upgrade says which sentence of `protocol/breaker
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import datetime
 import threading
+from pathlib import Path
 
 import pybreaker
 import pytest
 import time_machine
 
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = ("edge", "cloud", "firmware_sim", "protocol", "deploy")
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -269,3 +273,24 @@ def test_a_falsy_storage_is_replaced_so_ours_must_stay_truthy() -> None:
 
     storage = Empty(pybreaker.STATE_CLOSED)
     assert pybreaker.CircuitBreaker(state_storage=storage)._state_storage is not storage
+
+
+def imports(source: str) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_one_file_alone_imports_it() -> None:
+    files = [path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")]
+    users = [path for path in files if "pybreaker" in imports(path.read_text(encoding="utf-8"))]
+    assert users == [REPOSITORY / "protocol" / "breaker.py"]
+
+
+def test_the_breaker_itself_reads_no_clock_and_logs_nothing() -> None:
+    source = (REPOSITORY / "protocol" / "breaker.py").read_text(encoding="utf-8")
+    assert imports(source).isdisjoint({"time", "datetime", "logging", "threading", "random"})
