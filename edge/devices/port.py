@@ -5,8 +5,10 @@ as 8N1 with the parity bit masked, which is the same on the wire and also works 
 """
 
 import asyncio
+import contextlib
 import errno
 import os
+import select
 import termios
 from typing import Final, Self
 
@@ -75,18 +77,20 @@ class SerialPort:
         return cls(line, framing)
 
     async def read(self, timeout_s: float) -> bytes:
-        """The bytes there are, at least one; empty if none came within `timeout_s`. Raises PortLostError."""
+        """The bytes there are, at least one; empty if none came within `timeout_s`. Raises PortLostError.
+
+        When the time is over the port is looked at once more: perhaps the event loop was late, not the bytes.
+        """
         descriptor = self._line.fd
         self._readable.clear()
         self._loop.add_reader(descriptor, self._readable.set)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._readable.wait()
-        except TimeoutError:
-            return b""
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._readable.wait()
         finally:
             self._loop.remove_reader(descriptor)
-        return self._take(descriptor)
+        return self._take(descriptor) if _is_readable(descriptor) else b""
 
     def write(self, data: bytes) -> None:
         """Send a request of a few bytes. Raises PortLostError if the port does not take all of it at once."""
@@ -117,6 +121,13 @@ class SerialPort:
         if not data:
             raise PortLostError(f"{self._line.port} was unplugged: end of stream")
         return data.translate(_LOW_SEVEN) if self._seven_bit is not None else data
+
+
+def _is_readable(descriptor: int) -> bool:
+    """Whether there are bytes or a hang-up. A tty without either answers a read as if it had ended."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _open(path: str, baud: int, framing: str) -> serial.Serial:
