@@ -306,6 +306,11 @@ class Breaker:
         )
 
     @property
+    def settings(self) -> BreakerSettings:
+        """The figures it was made with."""
+        return self._settings
+
+    @property
     def state(self) -> State:
         """The state that a caller who asks now would meet."""
         self._look()
