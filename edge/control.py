@@ -1,0 +1,110 @@
+"""The agent's door for its own commands: a Unix socket in the data folder, one JSON line each way.
+
+So that `status` and the courier work beside a running agent, which is the journal's one writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+_SOCKET = "agent.sock"
+_LINE_BYTES_MAX = 64 * 1024
+_ANSWER_S = 600.0
+
+
+class ControlError(EdgeError):
+    """A command could not be carried out by the running agent."""
+
+    code = "control"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a command asks of the agent."""
+
+    command: str
+    path: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the agent says: a result, or an error's code and message."""
+
+    result: dict[str, Any] | None = None
+    code: str = ""
+    message: str = ""
+
+
+class Control:
+    """Serves requests one at a time. `commands` maps a name to what carries it out."""
+
+    def __init__(self, folder: Path, commands: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> None:
+        self._path = folder / _SOCKET
+        self._commands = commands
+        self._busy = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Serve until cancelled. The socket is its user's only."""
+        self._path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._serve, self._path, limit=_LINE_BYTES_MAX)
+        self._path.chmod(0o600)
+        try:
+            await server.serve_forever()
+        finally:
+            self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            try:
+                line = await reader.readline()
+                async with self._busy:
+                    answer = await self._answer(line)
+                writer.write(msgspec.json.encode(answer) + b"\n")
+                await writer.drain()
+            finally:
+                writer.close()
+
+    async def _answer(self, line: bytes) -> Answer:
+        try:
+            request = msgspec.json.decode(line, type=Request)
+            carry_out = self._commands[request.command]
+        except (msgspec.MsgspecError, KeyError) as error:
+            return Answer(code="control.request", message=f"not a request of ours: {error}")
+        try:
+            return Answer(result=msgspec.to_builtins(await carry_out(request)))
+        except Exception as error:  # noqa: BLE001 - whoever asked must be told, and the agent goes on
+            return Answer(code=getattr(error, "code", "control.failed"), message=str(error))
+
+
+def ask_agent(folder: Path, request: Request) -> dict[str, Any] | None:
+    """Ask the running agent; None if none runs here. Raises ControlError with the agent's own code."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(_ANSWER_S)
+        try:
+            sock.connect(str(folder / _SOCKET))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        sock.sendall(msgspec.json.encode(request) + b"\n")
+        answer = msgspec.json.decode(_line(sock), type=Answer)
+    if answer.result is None:
+        raise ControlError(answer.message, code=answer.code)
+    return answer.result
+
+
+def _line(sock: socket.socket) -> bytes:
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        chunk = sock.recv(_LINE_BYTES_MAX)
+        if not chunk:
+            raise ControlError("the agent ended before it answered; see its log", code="control.gone")
+        data += chunk
+    return bytes(data)
