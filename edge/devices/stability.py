@@ -102,7 +102,7 @@ class ScaleTracker:
         """A reading arrived at `now` (monotonic seconds). One that tells only the tare changes nothing."""
         if reading.status is Status.MOTION and reading.gross_g is None and reading.net_g is None:
             return
-        if self._last is not None and reading.unit != self._last.unit:
+        if self._last is not None and _scale_of(reading) != _scale_of(self._last):
             self._forget()
         if self._last_s is not None and now - self._last_s > STALE_AFTER_S:
             self._forget()
@@ -173,3 +173,8 @@ class ScaleTracker:
         self._flagged = None
         self._stable_g = None
         self._window.clear()
+
+
+def _scale_of(reading: Reading) -> tuple[str, int | None]:
+    """Samples in different units or steps confirm each other in nothing; a lost digit changes the step."""
+    return reading.unit, reading.division_g

@@ -36,7 +36,8 @@ _AND: Final = re.compile(
     rb"(?P<unit>[ A-Za-z]{3})\Z"
 )
 _AND_OVER: Final = re.compile(rb"OL,(?:(?:HI|OK|LO),)?(?P<sign>[+-])9999999E\+19\Z")
-_DATA: Final = rb"(?P<value>(?=[ 0-9.-]{8}(?![0-9.])) *-?[0-9]+(?:\.[0-9]+)?)"
+_DATA: Final = rb"(?=[ 0-9.-]{7}[0-9](?![0-9.]))(?P<value> *-?[0-9]+(?:\.[0-9]+)?)"
+"""Eight characters, right-aligned: the eighth is a digit and the ninth is not."""
 _CAS22: Final = re.compile(
     rb"(?P<head>ST|US),(?P<mode>GS|NT),[1-=](?P<lamp>[\x80-\xff])," + _DATA + rb" (?P<unit>[a-z ]{2})\Z"
 )
@@ -46,7 +47,7 @@ _CAS18: Final = re.compile(rb"(?P<head>ST|US),(?P<mode>GS|NT)," + _DATA + rb"(?P
 _CAS18_OVER: Final = re.compile(rb"OL,(?:GS|NT),(?P<data>[ -~]{8})[a-z ]{2}\Z")
 _CAS10: Final = re.compile(rb"\A" + _DATA + rb"\Z")
 _KERN: Final = re.compile(
-    rb"(?P<head>ST|US),(?P<mode>GS|NT|TR),(?P<value>[+-](?=[ 0-9.]{8}[ a-z]) *[0-9]+(?:\.[0-9]+)?)"
+    rb"(?P<head>ST|US),(?P<mode>GS|NT|TR),(?P<value>[+-](?=[ 0-9.]{7}[0-9] ) *[0-9]+(?:\.[0-9]+)?)"
     rb"(?P<unit>[ ]{1,3}[a-z]{1,3})\Z"
 )
 _KERN_OVER: Final = re.compile(rb"OL,(?:GS|NT|TR),(?P<sign>[+-]) *(?:[a-z]{1,3})?\Z")

@@ -41,7 +41,7 @@ class ToledoParser:
         if len(buffer) < start + self._size:
             return WAIT
         frame = buffer[start : start + self._size]
-        if self._checksum and sum(frame) & 0x7F:
+        if not frame.isascii() or (self._checksum and sum(frame) & 0x7F):
             return not_a_frame("frame.checksum", frame)
         reading = _judge(frame)
         return (self._size, reading) if isinstance(reading, Reading) else (-1, reading)
