@@ -1,0 +1,109 @@
+"""Turns a screen into HTML in one language. Owns the order of notices; templates own the rest.
+
+Live weights are not rendered: the page paints them from the stream, so there is one painter only.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from edge.kiosk.files import FALLBACK_PICTURE, picture_names
+from edge.kiosk.qr import qr_svg
+from edge.kiosk.words import Language, Words, load_words
+from edge.station.screen import Line, Notice, Screen, Tile
+
+TEMPLATES = Path(__file__).with_name("templates")
+NOTICES_SHOWN_MAX = 3
+TILES_PER_PAGE = 8
+PROBLEMS = (
+    Notice.SCALE_FAULT,
+    Notice.SCALE_ABSENT,
+    Notice.SCALE_STALE,
+    Notice.SCANNER_ABSENT,
+    Notice.DISK_LOW,
+    Notice.CATALOG_NONE,
+    Notice.CATALOG_OLD,
+)
+"""What hinders people, worst first. The network and the clock hinder nobody: they stand in the header."""
+WEIGH_STATES = (
+    "ready moving stable light overload underload error no_fresh absent fault not_armed not_armed_more".split()
+)
+
+
+class Pages:
+    """Renders for all languages; `default` is the kiosk's own language."""
+
+    def __init__(self, default: Language) -> None:
+        self._default = default
+        self._words = load_words()
+        self._pictures = picture_names()
+        self._templates = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def page(self, screen: Screen, language: Language) -> str:
+        """The whole document, with `screen` in it."""
+        return self._render("page.html", screen, language)
+
+    def screen(self, screen: Screen, language: Language) -> str:
+        """The regions of `screen` only."""
+        return self._render("screen.html", screen, language)
+
+    def _render(self, template: str, screen: Screen, language: Language) -> str:
+        words = self._words[language]
+        return self._templates.get_template(template).render(
+            s=screen,
+            w=words,
+            languages=self._words,
+            default_language=self._default,
+            problems=[notice for notice in PROBLEMS if notice in screen.notices],
+            problems_max=NOTICES_SHOWN_MAX,
+            tiles_per_page=TILES_PER_PAGE,
+            status=_status(screen, words),
+            live_words=json.dumps({state: words(f"weigh.{state}") for state in WEIGH_STATES}),
+            picture=self._picture,
+            name_of=lambda tile: _name(tile, language),
+            name_of_line=lambda line: _name_of_line(line, screen, language),
+            qr=lambda text: Markup(qr_svg(text, words("receipt.qr"))),  # noqa: S704 - segno escapes its title
+        )
+
+    def _picture(self, tile: Tile) -> str:
+        name = tile.picture if tile.picture in self._pictures else FALLBACK_PICTURE
+        return f"/pictures/{name}.svg"
+
+
+def _name(tile: Tile, language: Language) -> str:
+    return tile.name_ne if language is Language.NE else tile.name_en
+
+
+def _name_of_line(line: Line, screen: Screen, language: Language) -> str:
+    """Name a saved weighing's material; its code if the screen no longer carries the tile."""
+    for tile in (*screen.tiles, *([screen.tile] if screen.tile else [])):
+        if tile.code == line.material:
+            return _name(tile, language)
+    return line.material
+
+
+def _status(screen: Screen, words: Words) -> str:
+    """Say in one line how this drop point stands to the network, for whoever looks after it."""
+    online = "online"
+    if Notice.NEVER_ONLINE in screen.notices:
+        online = "never_online"
+    elif Notice.OFFLINE in screen.notices:
+        online = "offline"
+    parts = [words(f"status.{online}")]
+    if screen.backlog:
+        parts.append(words("status.backlog", n=words.number(screen.backlog)))
+    if screen.autonomy_h is not None and online != "online":
+        parts.append(words("status.autonomy", age=words.age(screen.autonomy_h * 3600)))
+    if Notice.CLOCK_UNSURE in screen.notices:
+        parts.append(words("status.clock_unsure"))
+    return " · ".join(parts)

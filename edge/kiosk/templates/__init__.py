@@ -1,0 +1,1 @@
+"""Jinja templates, one per screen. A package only so that its files are installed."""
