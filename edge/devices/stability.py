@@ -52,13 +52,24 @@ class StabilityWindow:
     def push(self, mass_g: int, at_s: float, division_g: int) -> bool:
         """Take a sample; True if the load is at rest with it."""
         self._add(mass_g, at_s)
-        while len(self._spots) > 1 and self._spots[1].at_s <= at_s - WINDOW_S:
-            self._spots.popleft()
+        self._drop_before(at_s - WINDOW_S)
         return (
             at_s - self._spots[0].at_s >= WINDOW_S
-            and sum(spot.samples for spot in self._spots) >= SAMPLES_MIN
+            and self._samples() >= SAMPLES_MIN
             and self._span_g() <= division_g
         )
+
+    def _drop_before(self, start_s: float) -> None:
+        """Keep what reaches back to `start_s`, and further if it takes that to have enough samples."""
+        while (
+            len(self._spots) > 1
+            and self._spots[1].at_s <= start_s
+            and self._samples() - self._spots[0].samples >= SAMPLES_MIN
+        ):
+            self._spots.popleft()
+
+    def _samples(self) -> int:
+        return sum(spot.samples for spot in self._spots)
 
     def _add(self, mass_g: int, at_s: float) -> None:
         last = self._spots[-1] if self._spots else None
