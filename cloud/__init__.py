@@ -1,0 +1,1 @@
+"""The cloud: one modular monolith that takes in what gateways signed, credits it and serves people."""

@@ -1,0 +1,1 @@
+"""What every part of the cloud stands on; knows no word of the domain."""
