@@ -15,6 +15,7 @@ import httpx
 from deploy.local.broker import Broker
 from deploy.local.link import Link, Links
 from deploy.local.processes import Process, StartError, free_port, listening, program
+from deploy.local.sockets import ask
 
 _COMMAND_S = 120.0
 
@@ -165,8 +166,8 @@ class Site:
         return command("reloop-edge", *arguments, "--config", str(self.config))
 
     def status(self) -> dict[str, Any]:
-        """What the agent says of itself. Raises CommandError if it does not run."""
-        report: dict[str, Any] = json.loads(self.edge("status", "--json"))
+        """What the agent says of itself. Raises OSError if it does not run."""
+        report: dict[str, Any] = ask(self.folder / "data" / "agent.sock", {"command": "status"})["result"]
         return report
 
     def records(self) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ class Report(msgspec.Struct, frozen=True):
 
     gateway: str
     software: str
-    claimed: bool
     epoch: int
     head: int
     acked: int

@@ -34,6 +34,9 @@ from protocol.topics import Lane, TopicError, document_filter, parse_topic, topi
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from edge.config import CloudSettings
+    from edge.identity import Identity
+
 _SIOCOUTQ = 0x5411  # linux/sockios.h: bytes in the socket's send queue that the peer has not taken
 _INCOMING_MAX = 256
 _OUTGOING_MAX = 16
@@ -53,6 +56,25 @@ class MqttSettings:
     version: int = 5
     keepalive_s: int = 30
     timeout_s: float = 10.0
+
+
+def mqtt_settings(cloud: CloudSettings, identity: Identity) -> MqttSettings | None:
+    """Where the broker is: as configured, else as the claim said; None if neither names one."""
+    offered = identity.mqtt
+    host = cloud.mqtt_host or (offered.host if offered else "")
+    if not host:
+        return None
+    username = cloud.mqtt_username or (offered.username if offered else "")
+    file = cloud.mqtt_password_file
+    password = file.read_text().strip() if file else (offered.password if offered else "")
+    return MqttSettings(
+        gateway=identity.gateway,
+        host=host,
+        port=cloud.mqtt_port if cloud.mqtt_host or offered is None else offered.port,
+        username=username or None,
+        password=password or None,
+        version=cloud.mqtt_version,
+    )
 
 
 class _Client(aiomqtt.Client):
@@ -152,7 +174,7 @@ class MqttRoad:
             async with client:
                 await self._subscribe(client)
                 yield MqttLink(client, self._settings)
-        except aiomqtt.MqttConnectError as error:
+        except aiomqtt.exceptions.MqttConnectError as error:
             raise RoadRefused(f"the broker refuses the connection: {error}") from error
         except aiomqtt.MqttError as error:
             raise RoadError(f"no connection to the broker: {error}") from error

@@ -1,0 +1,223 @@
+"""The composition root of a running gateway: builds every part once and runs them until told to stop.
+
+Owns the order of starting and stopping, and that a part that ends takes the whole agent with it: systemd
+starts a whole one again. Owns no rule of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge.control import Control
+from edge.devices.readings import ScaleView
+from edge.devices.scales.driver import ScaleDriver
+from edge.devices.scanners.driver import ScannerDriver
+from edge.health.metrics import serve_metrics
+from edge.health.notify import Notifier
+from edge.health.report import Report
+from edge.kiosk.app import create_kiosk
+from edge.kiosk.server import KioskServer
+from edge.kiosk.words import Language
+from edge.station.ports import Surroundings
+from edge.station.station import Station
+from edge.sync.courier import export_courier, import_courier
+from edge.sync.https import HttpsRoad
+from edge.sync.mqtt import MqttRoad, mqtt_settings
+from edge.sync.roads import RoadName
+from edge.sync.sync import Lane, Sync
+from edge.timekeeping import Timekeeper
+from edge.version import VERSION
+from protocol.bodies import GatewayStarted, GatewayStopped
+from protocol.breaker import Breaker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from edge.control import Request
+    from edge.core import Core
+    from edge.devices.events import DeviceEvent
+    from edge.sync.roads import Road
+
+_LOGGER = logging.getLogger("reloop.agent")
+_HEARTBEAT_S = 5.0
+_HOUSEKEEPING_S = 30.0
+_NO_SCALE = ScaleView("absent", None, None, False, float("inf"), "flag", "no [scale] is configured")
+
+
+class Agent:
+    """A claimed gateway, running. `run` returns once `stop` is set; whatever else ends it is raised."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._settings = core.settings
+        self._clock = core.clock
+        self._scale = self._scale_driver()
+        self._scanners = [
+            ScannerDriver(scanner, self._clock, self._device_event) for scanner in self._settings.scanners
+        ]
+        self._sync = Sync(
+            core.wiring, self._lanes(), random.SystemRandom().uniform, self._settings.cloud.spread_s
+        )
+        self._station = self._make_station()
+        app = create_kiosk(self._station, language=Language(self._settings.gateway.language))
+        self._kiosk = KioskServer(app, self._settings.kiosk.host, self._settings.kiosk.port)
+        self._notifier = Notifier()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run every part until `stop`, then stop in order; the journal says both."""
+        journal = self._core.journal
+        await journal.append(GatewayStarted(VERSION, _boot_id(), "start"))
+        metrics_port, stop_metrics = serve_metrics(self._settings.health, self.report)
+        _LOGGER.info("kiosk at %s, metrics on port %d", self._kiosk.url, metrics_port)
+        self._notifier.ready(self.report().line())
+        try:
+            await self._supervise(stop)
+            await journal.append(GatewayStopped("asked to"))
+        finally:
+            stop_metrics()
+
+    async def _supervise(self, stop: asyncio.Event) -> None:
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        tasks = {asyncio.create_task(work, name=name) for name, work in self._work().items()}
+        try:
+            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._notifier.stopping()
+            self._kiosk.stop()
+            for task in (*tasks, stopping):
+                if task.get_name() != "kiosk":
+                    task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        for task in done - {stopping}:
+            _LOGGER.error("%s ended by itself", task.get_name())
+            task.result()
+
+    def _work(self) -> dict[str, Coroutine[object, object, None]]:
+        work = {
+            "kiosk": self._kiosk.run(),
+            "station": self._station.run(),
+            "sync": self._sync.run(),
+            "control": Control(self._settings.data_dir, self._commands()).run(),
+            "heartbeat": self._heartbeat(),
+            "housekeeping": self._housekeeping(),
+            "timekeeping": Timekeeper(self._clock, self._core.journal).run(),
+        }
+        if self._scale is not None:
+            work["scale"] = self._scale.run()
+        return work | {f"scanner {number}": one.run() for number, one in enumerate(self._scanners)}
+
+    async def _heartbeat(self) -> None:
+        """Tell systemd we live; a loop that hangs stops telling, and is restarted."""
+        while True:
+            self._notifier.alive(self.report().line())
+            await self._clock.sleep(min(_HEARTBEAT_S, self._notifier.watchdog_s or _HEARTBEAT_S))
+
+    async def _housekeeping(self) -> None:
+        """Prune what is synced and old, watch the disk, check the whole chain once in the background."""
+        await self._core.journal.check_rest()
+        while True:
+            await self._core.journal.prune()
+            await self._clock.sleep(_HOUSEKEEPING_S)
+
+    def _scale_driver(self) -> ScaleDriver | None:
+        if self._settings.scale is None:
+            return None
+        return ScaleDriver(self._settings.scale, self._clock, self._device_event)
+
+    def _scale_view(self) -> ScaleView:
+        return _NO_SCALE if self._scale is None else self._scale.view(self._clock.monotonic())
+
+    def _device_event(self, event: DeviceEvent) -> None:
+        self._station.take(event)
+
+    def _scanner_health(self, now_s: float) -> dict[str, str]:
+        pairs = zip(self._settings.scanners, self._scanners, strict=True)
+        return {settings.port: driver.view(now_s).health for settings, driver in pairs}
+
+    def _make_station(self) -> Station:
+        return Station(
+            journal=self._core.journal,
+            directory=self._core.directory,
+            scale=self._scale_view,
+            clock=self._clock,
+            random=secrets.token_bytes,
+            settings=self._settings.station,
+            scale_settings=self._settings.scale,
+            intake=self._core.journal.intake_problem,
+            surroundings=self._surroundings,
+        )
+
+    def _surroundings(self) -> Surroundings:
+        now_s = self._clock.monotonic()
+        absent = any(scanner.view(now_s).health != "ok" for scanner in self._scanners)
+        return Surroundings(
+            claimed=True,
+            offline=self._sync.road is None,
+            never_online=self._core.journal.acked == 0 and self._sync.road is None,
+            scanner_absent=absent or not self._scanners,
+            autonomy_h=self._core.journal.autonomy_h(),
+        )
+
+    def _lanes(self) -> list[Lane]:
+        return [Lane(road, Breaker(road.name, self._clock.monotonic)) for road in self._roads()]
+
+    def _roads(self) -> list[Road]:
+        identity, cloud = self._core.member.identity, self._settings.cloud
+        roads: list[Road] = []
+        mqtt = mqtt_settings(cloud, identity)
+        if RoadName.MQTT in cloud.roads and mqtt is not None:
+            roads.append(MqttRoad(mqtt))
+        url = cloud.https_url or identity.https_url
+        if RoadName.HTTPS in cloud.roads and url:
+            roads.append(HttpsRoad(url, identity.gateway))
+        return roads
+
+    def _commands(self) -> dict[str, Callable[[Request], Awaitable[object]]]:
+        return {"status": self._status, "courier.export": self._export, "courier.import": self._import}
+
+    async def _status(self, _request: Request) -> object:
+        return self.report()
+
+    async def _export(self, request: Request) -> object:
+        return await export_courier(self._core.wiring, Path(request.path), lambda _done, _total: None)
+
+    async def _import(self, request: Request) -> object:
+        return await import_courier(self._core.wiring, Path(request.path))
+
+    def report(self) -> Report:
+        """One look at everything."""
+        journal, traffic, now_s = self._core.journal, self._core.traffic, self._clock.monotonic()
+        return Report(
+            gateway=journal.gateway,
+            software=VERSION,
+            epoch=journal.epoch,
+            head=journal.head,
+            acked=journal.acked,
+            backlog=journal.head - journal.acked,
+            first_kept=journal.first_kept,
+            road=self._sync.road,
+            problem=self._sync.problem,
+            breakers={lane.road.name: lane.breaker.state for lane in self._sync.lanes},
+            alarms=dict(traffic.alarms),
+            frames=traffic.frames,
+            bytes_up=traffic.bytes_up,
+            timeouts=traffic.timeouts,
+            clock_quality=self._clock.quality(),
+            disk_free_bytes=journal.disk_free_bytes(),
+            autonomy_h=journal.autonomy_h(),
+            intake=journal.intake_problem() or "open",
+            screen=self._station.screen.name,
+            scale=self._scale_view().health,
+            scanners=self._scanner_health(now_s),
+            documents={name: digest.hex() for name, digest in self._core.directory.digests().items()},
+            kiosk_url=self._kiosk.url,
+        )
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,122 @@
+"""What the agent and the offline commands share: identity, journal, directory, and moving the outbox.
+
+One composition, used by the running agent and by a command that works in its absence.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge.directory import Directory
+from edge.errors import EdgeError
+from edge.identity import Identity, enrolled, load_identity
+from edge.journal import AsyncJournal, Journal
+from edge.sync.downlink import Documents
+from edge.sync.outbox import Traffic, Wiring
+from edge.version import VERSION
+from protocol.documents import KeyUse
+from protocol.status import Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.clock import Clock
+    from edge.config import Settings
+    from protocol.acks import Ack
+    from protocol.cose import SigningKey
+
+
+class UnclaimedError(EdgeError):
+    """This gateway belongs to no cloud yet."""
+
+    code = "gateway.unclaimed"
+
+    def __init__(self) -> None:
+        super().__init__("this gateway was never claimed; run: reloop-edge claim CODE, or --bundle FILE")
+
+
+@dataclass(slots=True)
+class Member:
+    """The identity as it stands: the one-time secret is forgotten at the first ack."""
+
+    identity: Identity
+    key: SigningKey
+    folder: Path
+
+    def acknowledged(self) -> None:
+        """An ack proves that the cloud knows our key."""
+        if self.identity.enrolment_secret is not None:
+            self.identity = enrolled(self.folder, self.identity)
+
+    def enrolment(self) -> bytes | None:
+        """What to send first, None once enrolled."""
+        return self.identity.enrolment(self.key)
+
+
+class Core:
+    """A claimed gateway's lasting parts, open. Needs a running event loop only when used."""
+
+    def __init__(self, settings: Settings, clock: Clock, member: Member) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.member = member
+        folder = settings.data_dir
+        self.directory = Directory.open(folder / "directory.db", member.identity.root_public_key, clock)
+        journal = Journal.open(
+            folder / "journal", member.identity.gateway, clock, secrets.token_bytes, settings.journal
+        )
+        self.journal = AsyncJournal(journal, settings.journal.queue_max)
+        self.traffic = Traffic()
+        self.documents = Documents(self.directory, self.journal, self.traffic.alarm)
+        self.wiring = Wiring(
+            journal=self.journal,
+            documents=self.documents,
+            clock=clock,
+            key=member.key,
+            ack_key_for=self.directory.key_for(KeyUse.ACK),
+            status=self.status,
+            will=self.will,
+            enrolment=member.enrolment,
+            acknowledged=self._acknowledged,
+            traffic=self.traffic,
+        )
+
+    def status(self) -> Status:
+        """The birth: what we hold now."""
+        journal = self.journal
+        return Status(
+            online=True,
+            gateway=journal.gateway,
+            epoch=journal.epoch,
+            boot=journal.boot,
+            head=journal.head,
+            acked=journal.acked,
+            first_kept=journal.first_kept,
+            software=VERSION,
+            documents={name: digest.hex() for name, digest in self.directory.digests().items()},
+        )
+
+    def will(self) -> Status:
+        """What the broker says for us if we vanish."""
+        journal = self.journal
+        return Status(online=False, gateway=journal.gateway, epoch=journal.epoch, boot=journal.boot)
+
+    def _acknowledged(self, ack: Ack) -> None:
+        self.member.acknowledged()
+        self.directory.trust_time(ack.server_time_ms)
+
+    async def close(self) -> None:
+        """Let appends finish, close the files."""
+        await self.journal.close()
+        self.directory.close()
+
+
+def open_core(settings: Settings, clock: Clock) -> Core:
+    """Open a claimed gateway. Raises UnclaimedError, IdentityError, JournalError or DirectoryError."""
+    known = load_identity(settings.data_dir)
+    if known is None:
+        raise UnclaimedError
+    identity, key = known
+    return Core(settings, clock, Member(identity, key, settings.data_dir))
