@@ -32,6 +32,7 @@ from edge.station.screen import Message
 from protocol.bodies import Stability, TareKind
 
 if TYPE_CHECKING:
+    from edge.config import ScaleSettings, StationSettings
     from edge.devices.readings import ScaleView
 
 
@@ -43,6 +44,14 @@ class Rules:
     division_g: int
     gross_max_g: int
     net_min_g: int
+
+
+def rules_for(settings: StationSettings, scale: ScaleSettings | None) -> Rules:
+    """The rules of a configured scale; without one, nothing can be weighed."""
+    if scale is None:
+        return Rules("none", division_g=1, gross_max_g=0, net_min_g=settings.weigh_min_g)
+    name = f"{scale.dialect}:{scale.serial}" if scale.serial else scale.dialect
+    return Rules(name, scale.division_g, scale.max_g, settings.weigh_min_g)
 
 
 @dataclass(frozen=True, slots=True)

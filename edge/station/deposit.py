@@ -68,7 +68,7 @@ from edge.station.events import (
 )
 from edge.station.screen import Line, Message
 from protocol import bodies
-from protocol.cards import Role
+from protocol.cards import PSEUDONYM_LENGTH, Role
 from protocol.points import points_for
 
 WEIGHINGS_MAX = 50
@@ -136,7 +136,10 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Deposit:
-    """A visit. `seq` and `id` are those of its deposit.opened, 0 and empty until it is committed."""
+    """A visit. `seq` and `id` are those of its deposit.opened, 0 and empty until it is committed.
+
+    `wall_ms` is the time of its last record.
+    """
 
     rules: Rules
     holder: Holder
@@ -149,6 +152,7 @@ class Deposit:
     pending: Pending | None = None
     message: Message | None = None
     steward: bytes | None = None
+    wall_ms: int = 0
 
     @property
     def net_g(self) -> int:
@@ -337,15 +341,17 @@ def _close(state: Deposit, outcome: bodies.Outcome) -> Step:
 
 
 def _steward(state: Deposit, event: CardShown) -> Deposit:
-    """A steward may let a mass be typed in, but not for their own visit."""
-    own = state.holder.kind is bodies.HolderKind.CARD and state.holder.key[:8] == event.person.pseudonym
-    if event.person.role is not Role.STEWARD or own:
+    """A steward may let a mass be typed in, but not for their own visit; one's own card again is no news."""
+    own_card = state.holder.kind is bodies.HolderKind.CARD
+    if own_card and state.holder.key[:PSEUDONYM_LENGTH] == event.person.pseudonym:
+        return state
+    if event.person.role is not Role.STEWARD:
         return replace(state, message=Message.CARD_NOT_ALLOWED)
     return replace(state, message=None, steward=event.person.serial)
 
 
 def _committed(state: Deposit, entries: tuple[Written, ...]) -> Step:
-    pending, state = state.pending, replace(state, pending=None)
+    pending, state = state.pending, replace(state, pending=None, wall_ms=entries[-1].wall_ms)
     match pending:
         case Opening():
             state = replace(state, phase=Phase.CHOOSE, seq=entries[0].seq, id=entries[0].id)

@@ -148,10 +148,11 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One committed record: its seq in the epoch, and its id for ever."""
+    """One committed record: its seq in the epoch, its id for ever, and when the clock said it was."""
 
     seq: int
     id: str
+    wall_ms: int
 
 
 @dataclass(frozen=True, slots=True)
