@@ -80,13 +80,22 @@ class ScannerDriver:
         self._connected = True
         self._tell_health()
         while True:
-            wait_s = reader.wait_s(self._clock.monotonic())
-            data = await port.read(TICK_S if wait_s is None else min(wait_s, TICK_S))
+            data = await self._listen(port, reader)
             now = self._clock.monotonic()
             for item in reader.feed(data, now) if data else reader.idle(now):
                 self._take(item, now)
             if data:
                 await self._clock.sleep(GATHER_S)
+
+    async def _listen(self, port: SerialPort, reader: Reader) -> bytes:
+        """The next bytes, or none when the reader's time is over.
+
+        Then a second look is taken: a gateway that was held up for 100 ms must not take it for a gap.
+        """
+        wait_s = reader.wait_s(self._clock.monotonic())
+        if wait_s is None:
+            return await port.read(TICK_S)
+        return await port.read(min(wait_s, TICK_S)) or await port.read(GATHER_S)
 
     def _take(self, item: Scan | ScanFault, now: float) -> None:
         match item:

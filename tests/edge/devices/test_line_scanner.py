@@ -51,20 +51,13 @@ def test_a_partial_code_is_dropped_visibly_and_never_glued(terminator: Terminato
     assert scan.text == "RLB1:BIN-8"
 
 
-def test_a_partial_code_is_not_glued_even_if_nobody_looked_in_between() -> None:
-    reader = LineReader("cr")
+@pytest.mark.parametrize(("terminator", "end"), [*ENDS, ("gap", b"")])
+def test_bytes_we_came_late_for_do_not_cut_a_code(terminator: Terminator, end: bytes) -> None:
+    reader = LineReader(terminator)
     reader.feed(b"RLB1:BIN-", 0.0)
-    items = reader.feed(b"RLB1:BIN-8\r", 0.5)
-    assert [type(item) for item in items] == [ScanFault, Scan]
-
-
-def test_bytes_we_came_late_for_do_not_cut_a_code_that_ends_by_silence() -> None:
-    reader = LineReader("gap")
-    reader.feed(b"RLB1:BIN-", 0.0)
-    reader.feed(b"12", 0.5)
-    (scan,) = reader.idle(0.7)
-    assert isinstance(scan, Scan)
-    assert scan.text == "RLB1:BIN-12"
+    items = reader.feed(b"12" + end, 0.5) + reader.idle(0.7)
+    assert [item.text for item in items if isinstance(item, Scan)] == ["RLB1:BIN-12"]
+    assert not [item for item in items if isinstance(item, ScanFault)]
 
 
 def test_a_scanner_set_to_cr_lf_works_where_cr_is_configured() -> None:

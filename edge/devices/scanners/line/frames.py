@@ -38,16 +38,14 @@ class LineReader:
     def feed(self, data: bytes, now: float) -> list[Scan | ScanFault]:
         """The codes and faults that became complete with `data`.
 
-        A gap seen only now may be our own lateness. With a terminator the safe side is to drop what came
-        before it; without one it is to go on, since half a code would pass for a whole one.
+        Only `idle` ends a code for want of bytes: time that passed until bytes were read may be our own
+        lateness, silence that was looked at is the scanner's.
         """
+        items: list[Scan | ScanFault] = []
+        self._last_s = now
         if self._terminator is None:
-            items: list[Scan | ScanFault] = []
-            self._last_s = now
             self._grow(data, items)
             return items
-        items = self.idle(now)
-        self._last_s = now
         *codes, self._pending = (self._pending + data).split(self._terminator)
         for code in codes:
             self._finish(code, items)
@@ -56,7 +54,7 @@ class LineReader:
         return items
 
     def idle(self, now: float) -> list[Scan | ScanFault]:
-        """What the silence until `now` completed or cut off."""
+        """What the silence until `now` completed or cut off; call it after looking for bytes in vain."""
         items: list[Scan | ScanFault] = []
         if self._last_s is None or now - self._last_s <= self._gap_s:
             return items
