@@ -1,0 +1,1 @@
+"""What an operator must see: alarms, refused deliveries, gaps. Ingest writes them."""

@@ -1,0 +1,48 @@
+"""What can be done with alarms, and asked about refusals and gaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloud.alarms import repository
+from cloud.alarms.errors import AlarmNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from cloud.alarms.models import Alarm, Gap, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """Lists and resolves alarms; lists refusals and gaps."""
+
+    now: Callable[[], datetime]
+
+    async def page(
+        self, connection: AsyncConnection, only_open: bool, after: tuple[str, UUID] | None, limit: int
+    ) -> list[Alarm]:
+        """Alarms, newest first, at most `limit + 1`."""
+        return await repository.alarms(connection, only_open, after, limit + 1)
+
+    async def resolve(self, connection: AsyncConnection, alarm: UUID) -> Alarm:
+        """Mark an alarm as dealt with. Raises AlarmNotFoundError."""
+        found = await repository.resolve(connection, alarm, self.now())
+        if found is None:
+            raise AlarmNotFoundError(f"there is no alarm {alarm}; list them with GET /v1/alarms")
+        return found
+
+    async def refusals(
+        self, connection: AsyncConnection, after: tuple[str, UUID] | None, limit: int
+    ) -> list[Refusal]:
+        """Refusals, newest first, at most `limit + 1`."""
+        return await repository.refusals(connection, after, limit + 1)
+
+    async def gaps(self, connection: AsyncConnection, after: tuple[str, int, int], limit: int) -> list[Gap]:
+        """Gaps, at most `limit + 1`."""
+        return await repository.gaps(connection, after, limit + 1)

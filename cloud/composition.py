@@ -1,0 +1,134 @@
+"""Puts the modules together: the one place where siblings meet, by functions handed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from cloud.access.service import OperatorTokens
+from cloud.alarms.service import Alarms
+from cloud.citizens.service import Citizens
+from cloud.custody.service import Custody
+from cloud.documents.service import Documents, Source
+from cloud.drop_points.service import DropPoints
+from cloud.gateways.service import Endpoints, Gateways
+from cloud.kit.broker_access import hash_password
+from cloud.kit.clock import utc
+from cloud.kit.ids import uuid7
+from cloud.materials.service import Materials
+from cloud.quarantine.service import Quarantine
+from cloud.weighings.service import Weighings
+from protocol.documents import CloudKey, ConfigBody, KeysBody, KeyUse, Name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from cloud.config import Settings
+    from cloud.kit.clock import Clock
+    from cloud.kit.keyring import Keyring
+
+_ALWAYS_S = 2**32 - 1
+"""A key is announced as valid until a successor is announced; a gateway asks for `keys` like for the rest."""
+DEFAULT_MQTT_PORT = 1883
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Every module's service."""
+
+    tokens: OperatorTokens
+    drop_points: DropPoints
+    materials: Materials
+    documents: Documents
+    gateways: Gateways
+    citizens: Citizens
+    weighings: Weighings
+    custody: Custody
+    quarantine: Quarantine
+    alarms: Alarms
+
+    def by_class(self) -> dict[type, object]:
+        """The services as routes ask for them."""
+        services = [getattr(self, field.name) for field in fields(self)]
+        return {type(service): service for service in services}
+
+
+def compose(
+    settings: Settings, keyring: Keyring, clock: Clock, random_bytes: Callable[[int], bytes]
+) -> Services:
+    """The modules' services, wired to each other."""
+
+    def now() -> datetime:
+        return utc(clock.wall_ms())
+
+    def new_id() -> UUID:
+        return uuid7(clock.wall_ms(), random_bytes)
+
+    async def publish_catalog(connection: AsyncConnection) -> None:
+        await documents.publish(connection, Name.CATALOG)
+
+    async def publish_revocations(connection: AsyncConnection) -> None:
+        await documents.publish(connection, Name.REVOCATIONS)
+
+    async def keys(connection: AsyncConnection) -> KeysBody:  # noqa: ARG001 - as every source
+        return announced_keys(keyring)
+
+    async def config_of(connection: AsyncConnection, gateway: str) -> ConfigBody:
+        found = await gateways.find(connection, gateway)
+        return ConfigBody(found.drop_point, found.drop_point_name)
+
+    async def documents_for(connection: AsyncConnection, gateway: str) -> list[bytes]:
+        return [one.data for one in await documents.offered(connection, gateway)]
+
+    async def drop_point_id(connection: AsyncConnection, code: str) -> UUID:
+        return (await drop_points.find(connection, code)).id
+
+    drop_points = DropPoints(now, new_id)
+    materials = Materials(now, publish_catalog)
+    citizens = Citizens(now, new_id, random_bytes, keyring.card, publish_revocations)
+    sources: dict[str, Source] = {
+        Name.KEYS: keys,
+        Name.CATALOG: materials.catalog,
+        Name.REVOCATIONS: citizens.revocations,
+    }
+    documents = Documents(now, keyring.root, keyring.document, sources, config_of)
+    gateways = Gateways(
+        now,
+        random_bytes,
+        lambda password: hash_password(password, random_bytes),
+        keyring.root.public,
+        _endpoints(settings),
+        documents_for,
+        drop_point_id,
+    )
+    return Services(
+        OperatorTokens(now, random_bytes),
+        drop_points,
+        materials,
+        documents,
+        gateways,
+        citizens,
+        Weighings(),
+        Custody(),
+        Quarantine(now),
+        Alarms(now),
+    )
+
+
+def announced_keys(keyring: Keyring) -> KeysBody:
+    """The body of the `keys` document."""
+    uses = (
+        (KeyUse.ACK, keyring.ack),
+        (KeyUse.DOCUMENT, keyring.document),
+        (KeyUse.CARD, keyring.card),
+    )
+    return KeysBody([CloudKey(use, key.public, 0, _ALWAYS_S) for use, key in uses])
+
+
+def _endpoints(settings: Settings) -> Endpoints:
+    port = settings.mqtt_public_port or DEFAULT_MQTT_PORT
+    return Endpoints(settings.https_public_url, settings.mqtt_public_host, port)

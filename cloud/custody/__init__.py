@@ -1,0 +1,1 @@
+"""Bins, pickups, and who holds which kilos. Ingest writes the movements; operators register bins."""

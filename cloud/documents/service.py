@@ -1,0 +1,163 @@
+"""Building, signing and offering documents. What goes into them is handed in by whoever owns it.
+
+A shelf is `keys`, `catalog`, `revocations`, or a gateway's own `config/<gateway>` and `manifest/<gateway>`.
+Within a shelf (generation, version) only rises; a restored cloud raises the generation first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import cbor2
+import msgspec
+
+from cloud.documents import repository
+from cloud.documents.errors import DocumentNotFoundError
+from cloud.documents.models import StoredDocument
+from protocol.cose import parse
+from protocol.documents import (
+    ManifestBody,
+    ManifestEntry,
+    Name,
+    build_document,
+    document_digest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from protocol.cose import SigningKey
+    from protocol.documents import DocumentBody
+
+REISSUE_AFTER = timedelta(days=1)
+"""The catalogue is signed anew this often, unchanged, so that kiosks know that it still holds."""
+
+
+class Source(Protocol):
+    """Gives the body of a shared document as it is now."""
+
+    async def __call__(self, connection: AsyncConnection) -> DocumentBody:
+        """The body."""
+
+
+SHARED = (Name.KEYS, Name.CATALOG, Name.REVOCATIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Publishes and offers documents.
+
+    `sources` gives the body of a shared document by name; `config_of` that of one gateway's config.
+    `root` signs `keys`, `signer` everything else.
+    """
+
+    now: Callable[[], datetime]
+    root: SigningKey
+    signer: SigningKey
+    sources: Mapping[str, Source]
+    config_of: Callable[[AsyncConnection, str], Awaitable[DocumentBody]]
+
+    async def publish(self, connection: AsyncConnection, name: str) -> StoredDocument:
+        """Sign the shared document `name` as it is now; an equal one is not issued twice."""
+        await repository.lock(connection, name)
+        return await self._issue(connection, name, await self.sources[name](connection))
+
+    async def publish_config(self, connection: AsyncConnection, gateway: str) -> StoredDocument:
+        """Sign one gateway's config as it is now."""
+        shelf = f"{Name.CONFIG}/{gateway}"
+        await repository.lock(connection, shelf)
+        return await self._issue(connection, shelf, await self.config_of(connection, gateway))
+
+    async def reissue_due(self, connection: AsyncConnection) -> bool:
+        """Sign the catalogue anew if it is a day old; whether it was."""
+        stored = await repository.newest(connection, Name.CATALOG)
+        if stored is not None and self.now() - stored.issued_at < REISSUE_AFTER:
+            return False
+        await repository.lock(connection, Name.CATALOG)
+        body = await self.sources[Name.CATALOG](connection)
+        await self._issue(connection, Name.CATALOG, body, always=True)
+        return True
+
+    async def raise_generation(self, connection: AsyncConnection) -> int:
+        """After a restore: issue every shared document in a new generation, above all that were given out."""
+        generation = await repository.highest_generation(connection) + 1
+        for name in SHARED:
+            await repository.lock(connection, name)
+            body = await self.sources[name](connection)
+            await self._store(connection, name, generation, 1, body)
+        return generation
+
+    async def offered(self, connection: AsyncConnection, gateway: str) -> list[StoredDocument]:
+        """What this gateway should have: keys, catalog, revocations, config, manifest, in this order."""
+        own = await self._own(connection, gateway)
+        return [*own, await self._manifest(connection, gateway, own)]
+
+    async def find(self, connection: AsyncConnection, gateway: str, name: str) -> StoredDocument:
+        """One of the documents offered to a gateway. Raises DocumentNotFoundError."""
+        for document in await self.offered(connection, gateway):
+            if document.name == name:
+                return document
+        raise DocumentNotFoundError(f"there is no document {name!r}; there are {', '.join(Name)}")
+
+    async def live_gateways(self, connection: AsyncConnection) -> list[str]:
+        """Ids of the gateways that are to have documents."""
+        return await repository.live_gateways(connection)
+
+    async def _own(self, connection: AsyncConnection, gateway: str) -> list[StoredDocument]:
+        shelves = [*SHARED, f"{Name.CONFIG}/{gateway}"]
+        stored = {one.shelf: one for one in await repository.newest_of(connection, list(map(str, shelves)))}
+        for name in SHARED:
+            if name not in stored:
+                stored[name] = await self.publish(connection, name)
+        if shelves[-1] not in stored:
+            stored[shelves[-1]] = await self.publish_config(connection, gateway)
+        return [stored[shelf] for shelf in shelves]
+
+    async def _manifest(
+        self, connection: AsyncConnection, gateway: str, own: list[StoredDocument]
+    ) -> StoredDocument:
+        shelf = f"{Name.MANIFEST}/{gateway}"
+        body = ManifestBody(
+            [ManifestEntry(one.name, one.generation, one.version, one.digest, len(one.data)) for one in own]
+        )
+        stored = await repository.newest(connection, shelf)
+        if stored is not None and _content(stored.data) == _plain(body):
+            return stored
+        await repository.lock(connection, shelf)
+        return await self._issue(connection, shelf, body)
+
+    async def _issue(
+        self, connection: AsyncConnection, shelf: str, body: DocumentBody, *, always: bool = False
+    ) -> StoredDocument:
+        stored = await repository.newest(connection, shelf)
+        if stored is None:
+            generation = await repository.highest_generation(connection)
+            return await self._store(connection, shelf, generation, 1, body)
+        if not always and _content(stored.data) == _plain(body):
+            return stored
+        generation = max(stored.generation, await repository.highest_generation(connection))
+        return await self._store(connection, shelf, generation, stored.version + 1, body)
+
+    async def _store(
+        self, connection: AsyncConnection, shelf: str, generation: int, version: int, body: DocumentBody
+    ) -> StoredDocument:
+        name, now = shelf.partition("/")[0], self.now()
+        key = self.root if name == Name.KEYS else self.signer
+        data = build_document(name, generation, version, int(now.timestamp() * 1000), body, key)
+        document = StoredDocument(str(shelf), generation, version, document_digest(data), data, now)
+        await repository.insert(connection, document)
+        return document
+
+
+def _content(data: bytes) -> object:
+    """The body inside a document that we signed ourselves."""
+    return cbor2.loads(parse(data).payload)[5]
+
+
+def _plain(body: DocumentBody) -> object:
+    return cbor2.loads(cbor2.dumps(msgspec.to_builtins(body, builtin_types=(bytes,))))

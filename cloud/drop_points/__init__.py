@@ -1,0 +1,1 @@
+"""Drop points: the sites where people bring material."""

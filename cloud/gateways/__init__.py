@@ -1,0 +1,1 @@
+"""Gateways: created with a one-time code, claimed or sent out with a bundle, watched, revoked."""

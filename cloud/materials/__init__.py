@@ -1,0 +1,1 @@
+"""Materials and what a kilo of each earns: rates are versioned, never changed in place."""

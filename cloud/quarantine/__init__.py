@@ -1,0 +1,1 @@
+"""The quarantine: records that were delivered and could not be applied, until retried or rejected."""

@@ -1,0 +1,74 @@
+"""Weighings in the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from cloud.kit.rows import fetch, fetch_one
+from cloud.weighings.models import Weighing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_SELECT = """
+select w.id, w.gateway_id as gateway, w.epoch, w.seq,
+       case when w.manual then 'manual.entered' else 'weighing.recorded' end as kind,
+       w.deposit_seq, d.code as drop_point, w.material, w.gross_g, w.tare_g, w.net_g, w.points_per_kg,
+       w.points, w.points_shown, w.holder_kind, w.holder, w.recorded_at, w.received_at, w.clock,
+       w.late_catalog, w.manual, w.pending, w.voided_by
+  from weighings w left join drop_points d on d.id = w.drop_point_id
+"""
+_NEWEST = """
+ where (cast(:gateway as text) is null or w.gateway_id = :gateway)
+   and (cast(:material as text) is null or w.material = :material)
+   and (cast(:after_at as timestamptz) is null or (w.received_at, w.id) < (:after_at, :after_id))
+ order by w.received_at desc, w.id desc limit :limit
+"""
+_EXPORT = """
+ where (cast(:gateway as text) is null or w.gateway_id = :gateway)
+ order by w.gateway_id, w.epoch, w.seq, w.id
+"""
+
+
+async def find(connection: AsyncConnection, weighing_id: UUID) -> Weighing | None:
+    """One weighing."""
+    return await fetch_one(connection, Weighing, _SELECT + " where w.id = :id", {"id": weighing_id})
+
+
+async def newest(
+    connection: AsyncConnection,
+    gateway: str | None,
+    material: str | None,
+    after: tuple[str, UUID] | None,
+    limit: int,
+) -> list[Weighing]:
+    """Weighings, newest commit first, from the one after (received_at, id)."""
+    values = {
+        "gateway": gateway,
+        "material": material,
+        "after_at": after[0] if after else None,
+        "after_id": after[1] if after else None,
+        "limit": limit,
+    }
+    return await fetch(connection, Weighing, _SELECT + _NEWEST, values)
+
+
+async def in_order(connection: AsyncConnection, gateway: str | None) -> AsyncIterator[Weighing]:
+    """All weighings in the order of gateway, epoch and seq, read through a cursor of the server."""
+    result = await connection.stream(text(_SELECT + _EXPORT), {"gateway": gateway})
+    async for row in result.mappings():
+        yield Weighing(**{str(name): value for name, value in row.items()})
+
+
+async def count(connection: AsyncConnection, gateway: str | None) -> int:
+    """About how many weighings there are."""
+    result = await connection.execute(
+        text("select count(*) from weighings where cast(:gateway as text) is null or gateway_id = :gateway"),
+        {"gateway": gateway},
+    )
+    return int(result.scalar_one())
