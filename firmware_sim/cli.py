@@ -284,7 +284,7 @@ def run(arguments: list[str] | None = None) -> int:
         app(args=arguments, standalone_mode=True)
     except SimulatorError as error:
         sys.stderr.write(f"reloop-sim: error [{error.code}]: {error}\n")
-        return 1 if isinstance(error, KioskError) else 2
+        return 1 if error.code == KioskError.code else 2
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 1
     return 0

@@ -45,3 +45,9 @@ class KioskError(SimulatorError):
     """The kiosk could not be reached, or answered something that is no screen."""
 
     code = "sim.kiosk_unreachable"
+
+
+class KioskAddressError(KioskError):
+    """The address given for the kiosk is none."""
+
+    code = "sim.bad_kiosk"

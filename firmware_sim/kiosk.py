@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from firmware_sim.errors import KioskError
+from firmware_sim.errors import KioskAddressError, KioskError
 
 TIMEOUT_S = 3.0
 MAX_ANSWER_BYTES = 1_048_576
@@ -73,9 +73,9 @@ class HttpKiosk:
         try:
             port = parts.port
         except ValueError as error:
-            raise KioskError(f"{url!r} has no usable port: {error}") from error
+            raise KioskAddressError(f"{url!r} has no usable port: {error}") from error
         if parts.scheme != "http" or not parts.hostname:
-            raise KioskError(f"{url!r} is no kiosk address; give one such as http://127.0.0.1:8080")
+            raise KioskAddressError(f"{url!r} is no kiosk address; give one such as http://127.0.0.1:8080")
         self.url = url
         self._host = parts.hostname
         self._port = port or 80

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+PLATE_REST_S = 2.5
+
 
 class Who(StrEnum):
     """How somebody identifies, and so what they came for."""
@@ -42,9 +44,10 @@ class HoldTag:
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """Press a button once it is on the screen."""
+    """Press a button once it is on the screen; `value` goes with it, such as grams."""
 
     button: str
+    value: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class PeoplePlan:
     cancel_percent: int = 5
     void_percent: int = 3
     stack_percent: int = 25
+    forget_tare_percent: int = 20
     estimate_percent: int = 30
     cards: tuple[str, ...] = ()
     collectors: tuple[str, ...] = ()
@@ -142,6 +146,7 @@ class _Person:
         self._plan = plan
         self._random = generator
         self._steps: list[Step] = []
+        self._tare_next = False
 
     def visit(self, number: int) -> Visit:
         after_s = self._random.expovariate(self._plan.visits_per_h / 3600)
@@ -178,10 +183,14 @@ class _Person:
 
     def _deposit(self) -> None:
         for bag in range(self._random.randint(1, self._plan.bags_max)):
-            if bag and not self._chance(self._plan.stack_percent):
-                self._do(TakeOff())
-                self._pause(2.0)
+            if bag:
+                self._make_room()
             if not self._bag():
+                return
+            if self._chance(self._plan.void_percent):
+                self._do(Press("void"))
+                self._do(Press("cancel" if bag == 0 else "finish"))
+                self._do(TakeOff())
                 return
         self._do(Press("finish"))
         self._do(AwaitScreen(("receipt",)))
@@ -193,6 +202,9 @@ class _Person:
         materials = self._plan.materials
         code = self._random.choice(materials) if materials else None
         self._do(Choose(code, self._random.randrange(1_000)))
+        if self._tare_next:
+            self._do(Press("tare"))
+            self._tare_next = False
         self._do(Put(self._mass_g()))
         self._do(AwaitWeight())
         if self._chance(self._plan.hesitate_percent):
@@ -203,9 +215,15 @@ class _Person:
             return False
         self._do(Press("confirm"))
         self._do(AwaitScreen(("saved",)))
-        if self._chance(self._plan.void_percent):
-            self._do(Press("void"))
         return True
+
+    def _make_room(self) -> None:
+        """Before the next bag: clear the plate, or leave the last one there; then some remember to tare."""
+        if not self._chance(self._plan.stack_percent):
+            self._do(TakeOff())
+            self._rest()
+        elif not self._chance(self._plan.forget_tare_percent):
+            self._tare_next = True
 
     def _collect(self) -> None:
         first, second = self._random.sample(self._plan.collectors, 2)
@@ -224,14 +242,15 @@ class _Person:
         self._do(ShowBin(bin_code))
         self._do(AwaitScreen(("bin",)))
         if self._chance(self._plan.estimate_percent):
-            self._do(Press("bin_estimate"))
+            grams = round(self._mass_g(), -3) or 1_000
+            self._do(Press("bin_estimate", str(grams)))
         else:
             self._do(Put(self._mass_g()))
             self._do(AwaitWeight())
             self._do(Press("bin_weigh"))
         self._do(AwaitScreen(("collect",)))
         self._do(TakeOff())
-        self._pause(2.0)
+        self._rest()
 
     def _mass_g(self) -> int:
         """Triangular: most bags are near the typical mass, a few are heavy."""
@@ -244,6 +263,10 @@ class _Person:
     def _do(self, action: Action) -> None:
         after_s = self._random.uniform(0.3, 1.2) * self._plan.pace_s
         self._steps.append(Step(round(after_s, 3), action))
+
+    def _rest(self) -> None:
+        """Let the empty plate come to rest; quick hands do not make a scale quicker."""
+        self._steps.append(Step(PLATE_REST_S, AwaitScreen(())))
 
     def _pause(self, seconds: float) -> None:
         """Make whatever comes next come later."""

@@ -237,9 +237,11 @@ class SimulatedScale:
             self._perform(self._adapter.tick(shown, now_s))
 
     def _receive(self, data: bytes) -> None:
-        shown, now_s = self.indication, self._now()
-        if shown is not None and now_s >= self._ready_s:
-            self._perform(self._adapter.receive(data, shown, now_s))
+        """Line by line: what one command does to the display the next one must see."""
+        for piece in data.splitlines(keepends=True):
+            shown, now_s = self.indication, self._now()
+            if shown is not None and now_s >= self._ready_s:
+                self._perform(self._adapter.receive(piece, shown, now_s))
 
     def _perform(self, turn: Turn) -> None:
         if turn.presses:

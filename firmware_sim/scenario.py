@@ -150,6 +150,7 @@ def _people(section: Section | None) -> PeoplePlan:
         cancel_percent=section.integer("cancel_percent", plain.cancel_percent, 0, 100),
         void_percent=section.integer("void_percent", plain.void_percent, 0, 100),
         stack_percent=section.integer("stack_percent", plain.stack_percent, 0, 100),
+        forget_tare_percent=section.integer("forget_tare_percent", plain.forget_tare_percent, 0, 100),
         estimate_percent=section.integer("estimate_percent", plain.estimate_percent, 0, 100),
         cards=section.texts("cards", ()),
         collectors=section.texts("collectors", ()),
@@ -160,7 +161,8 @@ def _people(section: Section | None) -> PeoplePlan:
     section.finish()
     if not plan.mass_min_g <= plan.mass_typical_g <= plan.mass_max_g:
         message = "mass_min_g, mass_typical_g and mass_max_g must rise in this order"
-        raise section.at("mass_typical_g").error("out_of_range", message)
+        given = [key for key in ("mass_typical_g", "mass_min_g", "mass_max_g") if section.has(key)]
+        raise section.at(given[0]).error("out_of_range", message)
     return plan
 
 

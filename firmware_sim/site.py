@@ -117,9 +117,7 @@ class SimulatedSite:
         arrival_s = self._now()
         for visit in visits(self.scenario.people, self.scenario.seed):
             arrival_s += visit.after_s
-            if arrival_s >= end_s or self._now() >= end_s:
-                return
-            if await _set_within(stop, arrival_s - self._now()):
+            if await _set_within(stop, min(arrival_s, end_s) - self._now()) or self._now() >= end_s:
                 return
             self._record(await self._visitor.perform(visit))
 

@@ -31,7 +31,7 @@ from firmware_sim.people import (
 LOOK_EVERY_S = 0.2
 PATIENCE_S = 20.0
 # Seconds in which a steady weight should have been taken; after that people lift the bag once more.
-LIFT_AFTER_S = 4.0
+LIFT_AFTER_S = 2.5
 LIFTED_FOR_S = 2.5
 LIFTS_MAX = 2
 
@@ -70,13 +70,17 @@ class Ending(StrEnum):
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a visit: `saved` by seq is what the kiosk showed as saved, `placed_g` is the truth."""
+    """What came of a visit: `saved` by seq is what the kiosk showed as saved, `placed_g` is the truth.
+
+    `foreign` are lines of an earlier visit that the screen still showed on arrival.
+    """
 
     visit: Visit
     ending: Ending = Ending.FINISHED
     reason: str = ""
     saved: dict[int, SavedLine] = field(default_factory=dict)
     placed_g: list[int] = field(default_factory=list)
+    foreign: frozenset[int] = frozenset()
     voids: int = 0
     receipt_id: str | None = None
     claim_code: str | None = None
@@ -109,6 +113,7 @@ class Visitor:
         """Do every step; never raises for what the kiosk does, that is the outcome."""
         outcome = Outcome(visit)
         try:
+            await self._arrive(outcome)
             for step in visit.steps:
                 await asyncio.sleep(step.after_s)
                 await self._act(step.action, outcome)
@@ -121,14 +126,23 @@ class Visitor:
         self._plate.clear()
         return outcome
 
+    async def _arrive(self, outcome: Outcome) -> None:
+        """Put away the last person's receipt; what their screen still shows is not this visit's."""
+        screen = await self._until(lambda _: True, "any screen", outcome)
+        outcome.foreign = frozenset(line.seq for line in screen.lines)
+        outcome.saved.clear()
+        if screen.buttons is not None and "done" in screen.buttons:
+            await self._pressed("done", None, outcome)
+        outcome.receipt_id = outcome.claim_code = None
+
     async def _act(self, action: Action, outcome: Outcome) -> None:
         match action:
             case ShowCard(text) | ShowBin(text):
                 self._reader.scan(text)
             case HoldTag(tag):
                 self._reader.tag(tag)
-            case Press(button):
-                await self._press(button, outcome)
+            case Press(button, value):
+                await self._press(button, value, outcome)
             case Choose(code, position):
                 await self._choose(code, position, outcome)
             case Put(mass_g):
@@ -142,9 +156,9 @@ class Visitor:
             case _:
                 assert_never(action)
 
-    async def _press(self, button: str, outcome: Outcome) -> None:
+    async def _press(self, button: str, value: str | None, outcome: Outcome) -> None:
         await self._until(lambda screen: _offers(screen, button), f"button {button}", outcome)
-        await self._pressed(button, outcome)
+        await self._pressed(button, value, outcome)
         if button == "cancel":
             outcome.ending = Ending.CANCELLED
         outcome.voids += button == "void"
@@ -156,7 +170,7 @@ class Visitor:
             code = offered[position % len(offered)]
         if code is None:
             raise GaveUp("the kiosk shows no material and none was planned")
-        await self._pressed(f"material:{code}", outcome)
+        await self._pressed("material", code, outcome)
 
     def _put(self, mass_g: int, outcome: Outcome) -> None:
         self._last_bag_g = mass_g
@@ -180,7 +194,8 @@ class Visitor:
         raise GaveUp("no weight could be confirmed")
 
     async def _lift(self) -> None:
-        self._plate.add(-self._last_bag_g)
+        """Take everything off, until the scale shows zero, and put only the last bag back."""
+        self._plate.clear()
         await asyncio.sleep(LIFTED_FOR_S)
         self._plate.add(self._last_bag_g)
 
@@ -207,23 +222,23 @@ class Visitor:
         except KioskError:
             return None
 
-    async def _pressed(self, button: str, outcome: Outcome) -> None:
+    async def _pressed(self, button: str, value: str | None, outcome: Outcome) -> None:
         """Press once; a kiosk that dies under the finger is given up on, never pressed twice."""
         try:
-            _noted(await self._kiosk.press(button), outcome)
+            _noted(await self._kiosk.press(button, value), outcome)
         except KioskError as error:
             raise GaveUp(str(error)) from error
 
     async def _leave(self, outcome: Outcome) -> None:
+        """Take the bag and press whatever ends the visit, so that the next person finds a free kiosk."""
         self._plate.clear()
         with contextlib.suppress(KioskError):
             screen = _noted(await self._kiosk.screen(), outcome)
-            for button in ("done", "finish", "cancel"):
-                if screen.buttons is not None and button in screen.buttons:
-                    _noted(await self._kiosk.press(button), outcome)
+            for _ in range(3):
+                button = next((each for each in ("finish", "done", "cancel") if _offers(screen, each)), None)
+                if button is None or screen.name == "idle":
                     return
-            if screen.buttons is None and screen.name != "idle":
-                _noted(await self._kiosk.press("cancel"), outcome)
+                screen = _noted(await self._kiosk.press(button), outcome)
 
 
 def _offers(screen: KioskScreen, button: str) -> bool:
@@ -233,7 +248,8 @@ def _offers(screen: KioskScreen, button: str) -> bool:
 
 def _noted(screen: KioskScreen, outcome: Outcome) -> KioskScreen:
     """Remember what this screen shows as saved."""
-    outcome.saved.update({line.seq: line for line in screen.lines})
+    own = [line for line in screen.lines if line.seq not in outcome.foreign]
+    outcome.saved.update({line.seq: line for line in own})
     outcome.receipt_id = screen.receipt_id or outcome.receipt_id
     outcome.claim_code = screen.claim_code or outcome.claim_code
     return screen

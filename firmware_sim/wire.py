@@ -100,6 +100,11 @@ class Wire:
         return self._master is not None
 
     @property
+    def attached(self) -> bool:
+        """Whether a client has the port open, as far as was noticed yet."""
+        return self._reading
+
+    @property
     def pending(self) -> int:
         """Frames waiting for the line."""
         return len(self._pending)

@@ -50,7 +50,9 @@ class Section:
 
     def at(self, key: str) -> Place:
         """Where the key stands, or where it should."""
-        return self._nodes[key][0] if key in self._nodes else Place(self.place.path, self.place.line, key)
+        if key in self._nodes:
+            return self._nodes[key][0]
+        return Place(self.place.path, self.place.line, f"{self.place.key}.{key}".lstrip("."))
 
     def integer(self, key: str, default: int | None, minimum: int, maximum: int) -> int:
         """A whole number within limits; without a default it is required."""

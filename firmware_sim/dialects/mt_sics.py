@@ -91,7 +91,7 @@ class MtSics:
             return self._reset()
         if len(line) > MAX_LINE_BYTES or not line.isascii() or not line.decode("ascii").isprintable():
             return _line("ES")
-        if self._waiting is not None:
+        if self._waiting is not None or self._commands:
             self._commands.append(line.decode("ascii"))
             return NOTHING
         return self._execute(line.decode("ascii"), shown, now_s)
@@ -123,20 +123,29 @@ class MtSics:
         return _line(f'I2 A "{self._identity.model} {capacity} kg"')
 
     def _wait_for_stability(self, text: str, shown: Indication, now_s: float) -> Turn:
-        self._waiting = _Waiting(text, now_s + STABILITY_TIMEOUT_S)
-        return self._settle(shown, now_s)
+        waiting = _Waiting(text, now_s + STABILITY_TIMEOUT_S)
+        answer = _answer(waiting, shown, now_s)
+        if answer is None:
+            self._waiting = waiting
+        return answer or NOTHING
 
     def _settle(self, shown: Indication, now_s: float) -> Turn:
-        """Answer the waiting command once its answer is known, and run those behind it."""
+        """Answer the waiting command once its answer is known, and run those behind it.
+
+        After a key was pressed the display is no longer the one at hand: the rest waits for the next beat.
+        """
         turn = NOTHING
-        while self._waiting is not None:
-            answer = _answer(self._waiting, shown, now_s)
-            if answer is None:
-                break
-            self._waiting = None
-            turn = _joined(turn, answer)
-            while self._commands and self._waiting is None:
+        while not turn.presses:
+            if self._waiting is not None:
+                answer = _answer(self._waiting, shown, now_s)
+                if answer is None:
+                    break
+                self._waiting = None
+                turn = _joined(turn, answer)
+            elif self._commands:
                 turn = _joined(turn, self._execute(self._commands.popleft(), shown, now_s))
+            else:
+                break
         return turn
 
 
