@@ -1,0 +1,199 @@
+"""What station tests stand on: a clock moved by hand, a plate to put loads on, cards, the real journal."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edge.config import JournalSettings, ScaleSettings, StationSettings
+from edge.devices.events import Scan
+from edge.devices.readings import Reading, ScaleView, Status
+from edge.journal import AsyncJournal, Journal
+from edge.station.ports import Surroundings
+from edge.station.station import Station
+from protocol.bodies import Body
+from protocol.cards import Card, Role, build_card
+from protocol.cose import SigningKey
+from protocol.documents import CatalogBody, ConfigBody, KeyUse, Material
+from protocol.records import ClockQuality
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GATEWAY = "ktm-drop-01"
+CARD_KEY = SigningKey.from_seed(b"c" * 32)
+FORGER_KEY = SigningKey.from_seed(b"f" * 32)
+BOOT_ID = "5f0c6a3e-0000-4000-8000-000000000001"
+NOW_MS = 1_780_000_000_000
+DIVISION_G = 5
+
+
+class HandClock:
+    """Time that passes only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.wall_offset_ms = NOW_MS
+        self.trust = ClockQuality.SYNCED
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def mono_ms(self) -> int:
+        return round(self.now_s * 1000)
+
+    def wall_ms(self) -> int:
+        return self.wall_offset_ms + self.mono_ms()
+
+    def quality(self) -> ClockQuality:
+        return self.trust
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def reading(status: Status, gross_g: int | None) -> Reading:
+    stable = {Status.STABLE: True, Status.MOTION: False}.get(status)
+    return Reading(status, gross_g, None, None, stable, "kg", DIVISION_G, f"{status} {gross_g}".encode())
+
+
+def stable(gross_g: int) -> ScaleView:
+    zero = abs(gross_g) * 2 <= DIVISION_G
+    return ScaleView("ok", reading(Status.STABLE, gross_g), gross_g, zero, 0.05, "flag")
+
+
+def moving(gross_g: int) -> ScaleView:
+    return ScaleView("ok", reading(Status.MOTION, gross_g), None, False, 0.05, "flag")
+
+
+def refused(status: Status) -> ScaleView:
+    return ScaleView("ok", reading(status, None), None, False, 0.05, "flag")
+
+
+def unwell(health: Literal["stale", "absent", "fault"], gross_g: int) -> ScaleView:
+    """A scale that is not well, with the last reading it gave still there to be misused."""
+    return ScaleView(health, reading(Status.STABLE, gross_g), None, False, 2.5, "flag", "say why")
+
+
+ZERO = stable(0)
+
+
+def card_text(
+    name: str, role: Role = Role.CITIZEN, *, issue: int = 1, key: SigningKey = CARD_KEY, days: int = 365
+) -> str:
+    serial = name.encode().ljust(8, b".")[:8] + bytes([issue])
+    expires_s = NOW_MS // 1000 + 1000 + days * 86_400
+    return build_card(Card(serial, role, name, expires_s), key)
+
+
+def card(text: str) -> Scan:
+    return Scan("card", text, text.encode())
+
+
+def tag(text: str) -> Scan:
+    return Scan("tag", text, text.encode())
+
+
+def bin_code(code: str) -> Scan:
+    return Scan("bin", f"RLB1:{code}", code.encode())
+
+
+MATERIALS = (
+    Material("pet", "PET bottles", "पेट बोतल", "pet", 50, 1),
+    Material("paper", "Paper", "कागज", "paper", 12, 1),
+)
+
+
+@dataclass
+class OpenCatalog:
+    fresh: bool = True
+    digest: bytes = b"d" * 32
+    issued_ms: int = NOW_MS
+    body: CatalogBody = field(default_factory=lambda: CatalogBody(list(MATERIALS), 86_400 * 30))
+
+
+@dataclass
+class OpenDirectory:
+    """A directory whose content the test sets."""
+
+    offered: OpenCatalog | None = field(default_factory=OpenCatalog)
+    revoked_serials: set[bytes] = field(default_factory=set)
+    settings: ConfigBody | None = field(default_factory=lambda: ConfigBody("ktm-01", "Patan Durbar"))
+
+    def catalog(self) -> OpenCatalog | None:
+        return self.offered
+
+    def revoked(self, serial: bytes) -> bool:
+        return serial in self.revoked_serials
+
+    def key_for(self, use: KeyUse) -> Callable[[bytes], bytes | None]:
+        return lambda key_id: CARD_KEY.public if (use, key_id) == (KeyUse.CARD, CARD_KEY.key_id) else None
+
+    def config(self) -> ConfigBody | None:
+        return self.settings
+
+
+class Site:
+    """A drop point: one journal on disk, one station that can crash and start again, one plate."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = HandClock()
+        self.directory = OpenDirectory()
+        self.around = Surroundings()
+        self.intake: str | None = None
+        self.view = ZERO
+        self.settings = StationSettings(preset_tares_g=(500,))
+        self.boot_id = BOOT_ID
+        self._random = itertools.count(1)
+        self.journal: AsyncJournal
+        self.station: Station
+
+    def secret(self, length: int) -> bytes:
+        return (next(self._random) * 0x9E3779B97F4A7C15F39CC0605CEDC834 % 2 ** (8 * length)).to_bytes(length)
+
+    async def start(self) -> Station:
+        core = Journal.open(
+            self.folder, GATEWAY, self.clock, self.secret, JournalSettings(), boot_id=self.boot_id
+        )
+        self.journal = AsyncJournal(core)
+        self.station = Station(
+            journal=self.journal,
+            directory=self.directory,
+            scale=lambda: self.view,
+            clock=self.clock,
+            random=self.secret,
+            settings=self.settings,
+            scale_settings=ScaleSettings(dialect="mt-sics", port="/dev/null", serial="B123"),
+            intake=lambda: self.intake,
+            surroundings=lambda: self.around,
+        )
+        await self.tick()  # reads the journal back
+        await self.tick()  # looks at the plate
+        return self.station
+
+    async def tick(self, seconds: float = 0.1) -> None:
+        """Let time pass in one step and let the station look around."""
+        self.clock.now_s += seconds
+        self.station.tick()
+        await self.station.settle()
+
+    async def see(self, view: ScaleView) -> None:
+        self.view = view
+        await self.tick()
+
+    async def stop(self) -> None:
+        await self.station.settle()
+        await self.journal.close()
+
+    async def crash(self) -> Station:
+        """Lose everything that is not in the journal, and start again."""
+        await self.stop()
+        return await self.start()
+
+    async def bodies(self, *kinds: type[Body]) -> list[Body]:
+        entries = await self.journal.entries(1, self.journal.head)
+        found = [entry.record.body for entry in entries]
+        return [body for body in found if not kinds or isinstance(body, kinds)]
