@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from edge.journal.entries import Entry
     from edge.journal.journal import Journal
+    from edge.journal.opening import Birth
+    from edge.journal.verify import ChainReport
     from protocol.bodies import Body
 
 GROUPS_MAX = 64
@@ -41,6 +43,7 @@ class AsyncJournal:
     def __init__(self, journal: Journal, queue_max: int = 1024) -> None:
         self.journal = journal
         self.on_append: list[Callable[[int], None]] = []
+        self.last_check: ChainReport | None = None
         self._queue_max = queue_max
         self._waiting: deque[tuple[tuple[Body, ...], asyncio.Future[list[Entry]]]] = deque()
         self._pump: asyncio.Task[None] | None = None
@@ -128,6 +131,45 @@ class AsyncJournal:
     async def acknowledge(self, through: int, server_time_ms: int = 0) -> None:
         """As `Journal.acknowledge`."""
         await self._write(self.journal.acknowledge, through, server_time_ms)
+
+    async def quarantined(self, seq: int, code: str) -> None:
+        """As `Journal.quarantined`."""
+        await self._write(self.journal.quarantined, seq, code)
+
+    async def new_epoch(self, reason: str, *, everything: bool = False) -> None:
+        """As `Journal.new_epoch`; appends that wait go into the new epoch."""
+        await self._write(lambda: self.journal.new_epoch(reason, everything=everything))
+        self._announce()
+
+    async def repair(self) -> Birth:
+        """As `Journal.repair`."""
+        birth = await self._write(self.journal.repair)
+        self._announce()
+        return birth
+
+    async def prune(self) -> int:
+        """Forget all that may go, a portion at a time with appends in between; returns how many went."""
+        total = 0
+        while gone := await self._write(self.journal.prune):
+            total += gone
+        return total
+
+    async def check_rest(self) -> ChainReport:
+        """Check every row of every epoch in a thread of its own; `last_check` keeps the report."""
+        self.last_check = await asyncio.to_thread(self.journal.verify)
+        return self.last_check
+
+    def intake_problem(self) -> str | None:
+        """Why no weighing may be taken (`disk_low`, `journal_failed`), None if all is well."""
+        return self.journal.intake_allowed().reason or None
+
+    def disk_free_bytes(self) -> int:
+        """As `Journal.disk_free_bytes`."""
+        return self.journal.disk_free_bytes()
+
+    def autonomy_h(self) -> float:
+        """As `Journal.autonomy_h`."""
+        return self.journal.autonomy_h()
 
     async def close(self) -> None:
         """Let waiting appends finish, then close the journal."""

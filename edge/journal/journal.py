@@ -1,18 +1,23 @@
 """The gateway's append-only journal: what is appended here is what "saved" means.
 
-Owns the current epoch, its chain and its acknowledged mark; one thread writes, any thread may read.
-Does not own threads (`asynchronous`), files of one epoch (`store`), nor what the station makes of records.
+Owns the current epoch, its chain, its acknowledged mark and what is kept how long; one thread writes, any
+thread may read. Does not own threads (`asynchronous`) nor what the station makes of records.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edge.errors import JournalError
-from edge.journal import database
+from edge.journal import database, files, opening
+from edge.journal.disk import Disk, Intake
 from edge.journal.entries import Entry
-from edge.journal.store import Reader, Row, State, Store
+from edge.journal.opening import Birth, Site
+from edge.journal.retention import Retention
+from edge.journal.store import Reader, Store
+from edge.journal.verify import ChainReport, Progress, verify_directory
 from protocol.errors import RecordError
 from protocol.records import Record, encode_record, genesis_digest, next_digest
 
@@ -21,23 +26,33 @@ if TYPE_CHECKING:
 
     from edge.clock import Clock
     from edge.config import JournalSettings
+    from edge.journal.store import Row
     from protocol.bodies import Body
     from protocol.records import ClockQuality
 
-SUFFIX = ".journal"
-_QUALITY_MS = 1000
+    Outcome = list[Entry] | JournalError | RecordError
+
+_QUALITY_MS: Final = 1000
 """How long a judgement of the clock's quality is used; asking costs several system calls."""
+_HOUR_MS: Final = 3_600_000
+_BUSY_HOUR_BYTES: Final = 256 * 1024
+"""What a busy hour writes at least: a visit a minute, ten records each, SQLite's pages around them."""
 
 
 class Journal:
-    """One gateway's journal, open for writing. Use `Journal.open`."""
+    """One gateway's journal, open for writing by this process alone. Use `Journal.open`."""
 
-    def __init__(self, store: Store, clock: Clock, random: Callable[[int], bytes]) -> None:
-        self._store = store
-        self._reader = Reader(store.path)
-        self._clock = clock
-        self._random = random
+    def __init__(self, site: Site, settings: JournalSettings, lock: int) -> None:
+        self._site = site
+        self._lock = lock
+        self._disk = Disk(site.directory, settings)
+        self._retention = Retention(site.directory, self._disk, settings.keep_days)
+        self._written = (site.clock.mono_ms(), 0)
         self._quality: tuple[int, ClockQuality] | None = None
+        self._failed = False
+        self._store, self.birth = self._opened()
+        self._reader = Reader(self._store.path)
+        self._disk.keep_ballast()
 
     @classmethod
     def open(
@@ -46,29 +61,45 @@ class Journal:
         gateway: str,
         clock: Clock,
         random: Callable[[int], bytes],
-        settings: JournalSettings,  # noqa: ARG003 - the disk policy reads it
+        settings: JournalSettings,
         *,
         boot_id: str | None = None,
     ) -> Journal:
-        """Open or create the journal in `directory`.
+        """Open, repair or create the journal in `directory`; `birth` tells which.
 
-        `random(n)` gives n random bytes; `boot_id` is the kernel's unless a test hands in another.
+        `random(n)` gives n random bytes; `boot_id` is the kernel's unless a test hands in another. Raises
+        JournalError: `journal.locked`, `journal.foreign`, `journal.sqlite_old`, `journal.not_durable`,
+        `journal.full`, `journal.unopened`.
         """
         database.check_library()
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         boot_id = boot_id or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        stores = sorted(
-            (Store(path) for path in directory.glob(f"*{SUFFIX}")), key=lambda store: store.state.generation
-        )
-        store = stores[-1] if stores else _born(directory, gateway, mint_epoch(random), boot_id)
-        if store.state.boot_id != boot_id:
-            store.change(("set_boot", {"boot": store.state.boot + 1, "boot_id": boot_id}))
-        return cls(store, clock, random)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        lock = files.take_lock(directory)
+        try:
+            return cls(Site(directory, gateway, boot_id, clock, random), settings, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def _opened(self) -> tuple[Store, Birth]:
+        try:
+            return opening.open_current(self._site)
+        except JournalError:
+            # Even opening writes a little. If the disk is full, the ballast is what makes that possible.
+            if not (self._disk.low() and self._disk.release_ballast()):
+                raise
+            return opening.open_current(self._site)
+
+    @property
+    def directory(self) -> Path:
+        """The folder the journal is in."""
+        return self._site.directory
 
     @property
     def gateway(self) -> str:
         """The gateway's id."""
-        return self._store.state.gateway
+        return self._site.gateway
 
     @property
     def epoch(self) -> int:
@@ -108,21 +139,23 @@ class Journal:
     def append(self, *bodies: Body) -> list[Entry]:
         """Save records of these bodies in one transaction; durable when it returns.
 
-        Raises JournalError (`journal.full`, `journal.failed`, `journal.unsure`) or RecordError
-        `record.too_large`; then none of them was saved.
+        Raises JournalError (`journal.full`, `journal.failed`: none was saved; `journal.unsure`: the disk
+        does not answer, so nobody can tell before the next start) or RecordError `record.too_large`.
         """
         outcome = self.append_groups([bodies])[0]
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def append_groups(
-        self, groups: Sequence[Sequence[Body]]
-    ) -> list[list[Entry] | JournalError | RecordError]:
+    def append_groups(self, groups: Sequence[Sequence[Body]]) -> list[Outcome]:
         """Save several groups in one transaction; a group that cannot be encoded fails alone."""
-        sample = self._clock.mono_ms(), self._clock.wall_ms()
+        try:
+            self._store.ready()
+        except JournalError as error:
+            return [error for _ in groups]
+        sample = self._site.clock.mono_ms(), self._site.clock.wall_ms()
         rows: list[Row] = []
-        outcomes: list[list[Entry] | JournalError | RecordError] = []
+        outcomes: list[Outcome] = []
         seq, digest = self._store.head, self._store.head_digest
         for bodies in groups:
             try:
@@ -136,13 +169,14 @@ class Journal:
                 seq, digest = entries[-1].seq, entries[-1].digest
         return self._commit(rows, outcomes)
 
-    def _commit(
-        self, rows: list[Row], outcomes: list[list[Entry] | JournalError | RecordError]
-    ) -> list[list[Entry] | JournalError | RecordError]:
+    def _commit(self, rows: list[Row], outcomes: list[Outcome]) -> list[Outcome]:
         try:
             if rows:
                 self._store.insert(rows)
+                self._failed = False
+                self._written = (self._written[0], self._written[1] + sum(len(row[1]) for row in rows))
         except JournalError as error:
+            self._failed = True
             return [error if isinstance(outcome, list) else outcome for outcome in outcomes]
         return outcomes
 
@@ -160,12 +194,17 @@ class Journal:
 
     def _clock_quality(self, mono_ms: int) -> ClockQuality:
         if self._quality is None or not 0 <= mono_ms - self._quality[0] < _QUALITY_MS:
-            self._quality = (mono_ms, self._clock.quality())
+            self._quality = (mono_ms, self._site.clock.quality())
         return self._quality[1]
 
     def read(self, first: int, bytes_max: int) -> list[bytes]:
-        """Consecutive record bytes from seq `first`: at most `bytes_max`, but at least one if it exists."""
-        return self._reader.read(first, bytes_max)
+        """Consecutive record bytes from seq `first`: at most `bytes_max`, but at least one if it exists.
+
+        Empty if `first` is pruned or beyond the head. Raises JournalError `journal.damaged` if the chain
+        breaks there: `repair` then.
+        """
+        previous = self.digest_at(first - 1)
+        return [] if previous is None else self._reader.read(first, bytes_max, previous)
 
     def digest_at(self, seq: int) -> bytes | None:
         """The chain's digest at `seq`; 0 is the genesis. None if it is not held any more, or not yet."""
@@ -183,30 +222,88 @@ class Journal:
     def acknowledge(self, through: int, server_time_ms: int = 0) -> None:
         """The cloud has committed everything up to `through`; a restored cloud moves it back.
 
-        `server_time_ms` is the time its ack signs. Raises JournalError `journal.range` beyond the head.
+        `server_time_ms` is the time its ack signs; what is kept how long is counted in it. Raises
+        JournalError `journal.range` beyond the head.
         """
         if not 0 <= through <= self.head:
             raise JournalError(
                 f"seq {through} cannot be acknowledged, the journal ends at {self.head}", code="journal.range"
             )
-        digest = self.digest_at(through) or self._store.state.anchor_digest
-        values = {"acked": through, "digest": digest, "server_time_ms": server_time_ms}
-        self._store.change(("set_acked", values))
+        state = self._store.state
+        digest = self.digest_at(through) or state.anchor_digest
+        self._store.acknowledge(through, digest, max(server_time_ms, 0))
+
+    def quarantined(self, seq: int, code: str) -> None:
+        """The cloud holds record `seq` but could not apply it, for the reason `code`."""
+        self._store.change(("note_quarantined", {"seq": seq, "code": code}))
+
+    def quarantine(self) -> dict[int, str]:
+        """Codes by seq of kept records that the cloud said it quarantined."""
+        return self._reader.quarantined()
+
+    def new_epoch(self, reason: str, *, everything: bool = False) -> None:
+        """Go on in a new file that carries whatever is not acknowledged; the old one is kept until it is.
+
+        `everything` carries also what is acknowledged and still kept, of older epochs too: for a cloud that
+        was restored from before them. Raises JournalError; then the old epoch goes on.
+        """
+        self._store.checkpoint()
+        found = opening.examine_all(self._site)
+        store, carried = opening.next_epoch(self._site, reason, found, everything=everything)
+        self._switch(store, Birth(reason, carried))
+
+    def repair(self) -> Birth:
+        """Examine every file again, as at a start: damage is set aside and what is intact carried on."""
+        self._reader.close()
+        self._store.close()
+        store, birth = self._opened()
+        self._store, self._reader, self.birth = store, Reader(store.path), birth
+        return birth
+
+    def _switch(self, store: Store, birth: Birth) -> None:
+        old_store, old_reader = self._store, self._reader
+        self._store, self._reader, self.birth = store, Reader(store.path), birth
+        old_reader.close()
+        old_store.close()
+
+    def verify(self, progress: Progress | None = None) -> ChainReport:
+        """Check every row of every epoch; reads only, from any thread, beside appends."""
+        return verify_directory(self.directory, progress)
+
+    def prune(self) -> int:
+        """Forget one portion of what is acknowledged and old, or sooner if room is short.
+
+        Returns how many rows and files went; call again until 0. Raises JournalError.
+        """
+        try:
+            gone = self._retention.step(self._store)
+        except JournalError:
+            if not self._disk.release_ballast():
+                raise
+            gone = self._retention.step(self._store)
+        if not gone:
+            self._disk.keep_ballast()
+        return gone
+
+    def intake_allowed(self) -> Intake:
+        """Whether a weighing may be taken: room on the disk, and a journal that takes appends."""
+        if self._failed:
+            return Intake(False, "journal_failed")
+        return Intake(False, "disk_low") if self._disk.low() else Intake(True)
+
+    def disk_free_bytes(self) -> int:
+        """What this process could still write to the journal's disk."""
+        return self._disk.free_bytes()
+
+    def autonomy_h(self) -> float:
+        """Hours until intake stops for want of room, at the greater of this run's rate and a busy hour's."""
+        since_ms, written = self._written
+        hours = max((self._site.clock.mono_ms() - since_ms) / _HOUR_MS, 1.0)
+        pages = 3 * written / hours  # a row takes up to three times its bytes, its digest and pages included
+        return self._disk.room_bytes() / max(pages, _BUSY_HOUR_BYTES)
 
     def close(self) -> None:
         """Close every connection; what was appended stays."""
         self._reader.close()
         self._store.close()
-
-
-def mint_epoch(random: Callable[[int], bytes]) -> int:
-    """A random number of 63 bits, never 0."""
-    return int.from_bytes(random(8), "big") >> 1 or 1
-
-
-def _born(directory: Path, gateway: str, epoch: int, boot_id: str) -> Store:
-    genesis = genesis_digest(gateway, epoch)
-    state = State(gateway, epoch, 1, "first", 1, boot_id, 0, 0, genesis, 0, genesis, 0, None)
-    store = Store.create(directory / f"{epoch:016x}{SUFFIX}", state)
-    database.sync_folder(directory)
-    return store
+        os.close(self._lock)

@@ -38,7 +38,7 @@ SELECT digest FROM records WHERE seq = ?;
 
 -- name: read_from
 -- What the drain sends: stops early, so never a join, never a sort.
-SELECT seq, data FROM records WHERE seq >= ? ORDER BY seq;
+SELECT seq, data, digest FROM records WHERE seq >= ? ORDER BY seq;
 
 -- name: entries
 SELECT seq, data, digest FROM records WHERE seq BETWEEN ? AND ? ORDER BY seq;
@@ -47,3 +47,52 @@ SELECT seq, data, digest FROM records WHERE seq BETWEEN ? AND ? ORDER BY seq;
 -- Goes back too, when the cloud was restored from a backup. The time only goes forward.
 UPDATE journal
 SET acked = :acked, acked_digest = :digest, server_time_ms = max(server_time_ms, :server_time_ms);
+
+-- name: note_ack
+-- One row an hour at most: all up to `through` was acknowledged before that hour ended.
+INSERT INTO acks (hour, through) VALUES (:hour, :through)
+ON CONFLICT (hour) DO UPDATE SET through = excluded.through;
+
+-- name: forget_acks_beyond
+DELETE FROM acks WHERE through > :through;
+
+-- name: acked_before
+SELECT max(through) FROM acks WHERE hour < ?;
+
+-- name: note_quarantined
+INSERT INTO quarantined (seq, code) VALUES (:seq, :code) ON CONFLICT (seq) DO UPDATE SET code = excluded.code;
+
+-- name: read_quarantined
+SELECT seq, code FROM quarantined ORDER BY seq;
+
+-- name: set_anchor
+-- Before the rows go, what they added up to stays.
+UPDATE journal
+SET anchor_digest = (SELECT digest FROM records WHERE seq = :seq), anchor_seq = :seq
+WHERE anchor_seq < :seq;
+
+-- name: prune_records
+DELETE FROM records WHERE seq <= :seq;
+
+-- name: prune_acks
+DELETE FROM acks WHERE through < :seq;
+
+-- name: prune_quarantined
+DELETE FROM quarantined WHERE seq <= :seq;
+
+-- name: settle
+-- All that this file held is acknowledged, here or carried in a later epoch.
+UPDATE journal SET settled_ms = :server_time_ms WHERE settled_ms IS NULL;
+
+-- name: salvage_table
+-- In a file of its own, so that memory does not bound what can be saved.
+CREATE TABLE found (seq INTEGER, digest BLOB, stale INTEGER, data BLOB, PRIMARY KEY (seq, digest, stale)) WITHOUT ROWID;
+
+-- name: salvage_row
+INSERT OR IGNORE INTO found (seq, digest, stale, data) VALUES (?, ?, ?, ?);
+
+-- name: salvaged_rows
+SELECT seq, data, digest FROM found WHERE seq > ? ORDER BY seq, stale;
+
+-- name: salvaged_digest
+SELECT 1 FROM found WHERE seq = ? AND digest = ?;

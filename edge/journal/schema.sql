@@ -27,3 +27,13 @@ CREATE TABLE sources (
     epoch INTEGER PRIMARY KEY,
     salvaged INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE acks (
+    hour INTEGER PRIMARY KEY,
+    through INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE quarantined (
+    seq INTEGER PRIMARY KEY,
+    code TEXT NOT NULL
+) STRICT;

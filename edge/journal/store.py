@@ -7,7 +7,7 @@ records' meaning.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 import msgspec
@@ -15,11 +15,16 @@ import msgspec
 from edge.errors import JournalError
 from edge.journal import database
 from edge.journal.statements import QUERIES
-from protocol.records import genesis_digest
+from protocol.records import genesis_digest, next_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+SEQ_MAX: Final = 2**63 - 1
+HOUR_MS: Final = 3_600_000
+_VACUUM_PAGES: Final = 4096
+"""Pages given back to the disk after one pruning, so that it never holds the writer for long."""
 
 Row = tuple[int, bytes, bytes]
 """(seq, record bytes, 32-byte digest after it)."""
@@ -61,6 +66,18 @@ class Store:
         connection.execute(QUERIES["create_journal"], values)
         connection.close()
         return cls(path)
+
+    def ready(self) -> None:
+        """If an earlier commit is in doubt, find out what was saved; `head` is right then.
+
+        Raises JournalError `journal.failed` while the disk does not answer.
+        """
+        if self._writer is None:
+            try:
+                checkpoint(self._reopen())
+            except apsw.Error as error:
+                self._drop_writer()
+                raise failure(error) from error
 
     def insert(self, rows: Sequence[Row]) -> None:
         """Append consecutive rows; they are durable when this returns.
@@ -121,6 +138,31 @@ class Store:
         except apsw.Error as error:
             raise failure(error) from error
 
+    def acknowledge(self, through: int, digest: bytes, server_time_ms: int) -> None:
+        """Move the acknowledged mark, forward or back; `server_time_ms` 0 means the ack told no time."""
+        statements: list[tuple[str, dict[str, Any]]] = [
+            ("set_acked", {"acked": through, "digest": digest, "server_time_ms": server_time_ms}),
+            ("forget_acks_beyond", {"through": through}),
+        ]
+        if server_time_ms:
+            statements.append(("note_ack", {"hour": server_time_ms // HOUR_MS, "through": through}))
+        self.change(*statements)
+
+    def acked_before(self, time_ms: int) -> int:
+        """The last seq whose ack was signed before the hour of `time_ms`, 0 if none."""
+        writer = self._writer or self._reopen()
+        row: Any = writer.execute(QUERIES["acked_before"], (time_ms // HOUR_MS,)).fetchone()
+        return row[0] or 0
+
+    def prune(self, through: int) -> None:
+        """Forget acknowledged rows up to `through`, leaving their digest as the anchor; give space back."""
+        if not self.state.anchor_seq < through <= self.state.acked:
+            return
+        values = {"seq": through}
+        names = ("set_anchor", "prune_records", "prune_acks", "prune_quarantined")
+        self.change(*((name, values) for name in names))
+        database.pragma(self._writer or self._reopen(), "incremental_vacuum", _VACUUM_PAGES)
+
     def checkpoint(self) -> None:
         """Copy the WAL into the main file and empty it. Raises JournalError."""
         try:
@@ -141,25 +183,48 @@ class Store:
 
 
 class Reader:
-    """The reading side of one file, for any thread; never waits for the writer."""
+    """The reading side of one file, for any thread; never waits for the writer. `state` is as at opening."""
 
     def __init__(self, path: Path) -> None:
         self._connection = database.open_reader(path)
         self._lock = threading.Lock()
+        self.state = read_state(self._connection)
 
-    def read(self, first: int, bytes_max: int) -> list[bytes]:
-        """Consecutive record bytes from seq `first`: at most `bytes_max`, but at least one if it exists."""
+    def read(self, first: int, bytes_max: int, previous: bytes) -> list[bytes]:
+        """Consecutive record bytes from seq `first`: at most `bytes_max`, but at least one if it exists.
+
+        `previous` is the digest before `first`. Raises JournalError `journal.damaged` where the chain breaks.
+        """
         found: list[bytes] = []
         size = 0
         with self._lock:
             cursor = self._connection.execute(QUERIES["read_from"], (first,))
-            for index, (seq, data) in enumerate(cursor):
-                size += len(data)
-                if seq != first + index or (found and size > bytes_max):
-                    break
-                found.append(data)
-            cursor.close(True)
+            try:
+                for seq, data, digest in cursor:
+                    size += len(data)
+                    if found and size > bytes_max:
+                        break
+                    previous = next_digest(previous, data)
+                    if previous != digest or seq != first + len(found):
+                        raise JournalError(f"seq {seq} is damaged; restart to repair", code="journal.damaged")
+                    found.append(data)
+            except database.DAMAGE as error:
+                raise JournalError(f"the journal is damaged: {error}", code="journal.damaged") from error
+            finally:
+                cursor.close(True)
         return found
+
+    def head(self, default: int) -> int:
+        """The last seq held, `default` if none is."""
+        with self._lock:
+            row: Any = self._connection.execute(QUERIES["head"]).fetchone()
+        return row[0] if row else default
+
+    def quarantined(self) -> dict[int, str]:
+        """What the cloud could not apply: code by seq."""
+        with self._lock:
+            rows: Any = self._connection.execute(QUERIES["read_quarantined"]).fetchall()
+        return dict(rows)
 
     def digest_at(self, seq: int) -> bytes | None:
         """The stored digest of a row, None if it is not held."""
@@ -188,6 +253,24 @@ def read_state(connection: apsw.Connection) -> State:
         return msgspec.convert(connection.execute(QUERIES["read_journal"]).fetchone(), State)
     except (apsw.SQLError, msgspec.ValidationError) as error:
         raise apsw.NotADBError(f"the journal's state cannot be read: {error}") from error
+
+
+def read_sources(connection: apsw.Connection) -> frozenset[int]:
+    """Epochs older than this one when it was built; whatever they held unacknowledged is in it."""
+    rows: Any = connection.execute(QUERIES["read_sources"])
+    return frozenset(epoch for epoch, _ in rows)
+
+
+def digest_of(connection: apsw.Connection, seq: int) -> bytes | None:
+    """The stored digest of a row, None if it is not held."""
+    row: Any = connection.execute(QUERIES["digest_at"], (seq,)).fetchone()
+    return row[0] if row else None
+
+
+def rows_after(connection: apsw.Connection, seq: int) -> Iterator[Row]:
+    """Rows beyond `seq`, ascending."""
+    rows: Any = connection.execute(QUERIES["entries"], (seq + 1, SEQ_MAX))
+    return iter(rows)
 
 
 def checkpoint(connection: apsw.Connection) -> None:

@@ -1,0 +1,104 @@
+"""Building the next epoch: what is not known to be acknowledged travels whole inside it.
+
+Owns which records are carried and in which order, and that the new file is complete before it has a name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from edge.journal import files
+from edge.journal.salvage import Intact
+from edge.journal.store import Store
+from protocol.bodies import RecordCarried
+from protocol.errors import RecordError
+from protocol.records import Record, decode_record, encode_record, next_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from edge.clock import Clock
+    from edge.journal.store import Row, State
+
+_ROWS_A_COMMIT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An older epoch and those of its rows that travel on; `salvaged` if its file was damaged."""
+
+    epoch: int
+    rows: Iterable[Intact]
+    salvaged: bool
+
+
+def carried_body(epoch: int, row: Intact) -> RecordCarried:
+    """The body that carries a row; a row that carries another is replaced by the one inside it."""
+    try:
+        inner = decode_record(row.data).body
+    except RecordError:  # of a newer version, or poison: it travels as it is
+        inner = None
+    if isinstance(inner, RecordCarried):
+        return inner
+    return RecordCarried(epoch, row.seq, row.prev_digest, row.data)
+
+
+def build(directory: Path, state: State, sources: Iterable[Source], clock: Clock) -> tuple[Store, int]:
+    """Write and publish the file of the epoch `state.epoch`; returns it with the number carried.
+
+    Until it is published nothing has changed; a power cut before leaves only a file that is ignored.
+    """
+    store = Store.create(files.new_path(directory, state.epoch), state)
+    taken: list[Source] = []
+    for rows in _chunks(_chained(store, _bodies(sources, taken), clock)):
+        store.insert(rows)
+    store.change(
+        ("set_carried_through", {"seq": store.head}),
+        *(("add_source", {"epoch": source.epoch, "salvaged": source.salvaged}) for source in taken),
+    )
+    carried = store.head
+    store.close()
+    return Store(files.publish(directory, state.epoch)), carried
+
+
+def _bodies(sources: Iterable[Source], taken: list[Source]) -> Iterator[RecordCarried]:
+    """Each record once, under its own id, whichever road of carrying it came by."""
+    seen: set[bytes] = set()
+    for source in sources:
+        taken.append(source)
+        for row in source.rows:
+            body = carried_body(source.epoch, row)
+            digest = next_digest(body.prev_digest, body.data)[:16]
+            if digest not in seen:
+                seen.add(digest)
+                yield body
+
+
+def _chained(store: Store, bodies: Iterable[RecordCarried], clock: Clock) -> Iterator[Row]:
+    seq, digest, boot = store.head, store.head_digest, store.state.boot
+    quality = clock.quality()
+    for body in bodies:
+        seq += 1
+        data = encode_record(Record(seq, boot, clock.mono_ms(), clock.wall_ms(), quality, body))
+        digest = next_digest(digest, data)
+        yield seq, data, digest
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    chunk: list[Row] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == _ROWS_A_COMMIT:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def with_previous(rows: Iterable[Row], previous: bytes) -> Iterator[Intact]:
+    """Rows of an intact file as the chain has them; `previous` is the digest before the first."""
+    for seq, data, digest in rows:
+        yield Intact(seq, previous, data, digest)
+        previous = digest

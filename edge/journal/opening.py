@@ -1,0 +1,231 @@
+"""What is done before the first append: every file examined, damage set aside, its records carried on.
+
+Owns the decision which epoch is current. Nothing is deleted here, and nothing is trusted that the chain
+from the acknowledged mark to the head does not vouch for.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import apsw
+
+from edge.errors import JournalError
+from edge.journal import carry, database, files
+from edge.journal.pages import wal_frames
+from edge.journal.salvage import Salvage
+from edge.journal.store import (
+    Reader,
+    State,
+    Store,
+    digest_of,
+    failure,
+    read_sources,
+    read_state,
+    rows_after,
+)
+from protocol.records import genesis_digest, next_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edge.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """How the current epoch came to be, as far as this start knows.
+
+    `reason` is `first`, `continued`, `damaged` or what `new_epoch` was told; `set_aside` are files moved
+    away by this start; `detail` says what was wrong with them.
+    """
+
+    reason: str
+    carried: int = 0
+    set_aside: tuple[Path, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where and whose the journal is, and what it is handed. `random(n)` gives n random bytes."""
+
+    directory: Path
+    gateway: str
+    boot_id: str
+    clock: Clock
+    random: Callable[[int], bytes]
+
+    def mint_epoch(self) -> int:
+        """A random number of 63 bits, never 0."""
+        return int.from_bytes(self.random(8), "big") >> 1 or 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    path: Path
+    epoch: int
+    state: State | None
+    damage: str
+    sources: frozenset[int] = frozenset()
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return (self.state.generation if self.state else 0, self.epoch)
+
+
+def open_current(site: Site) -> tuple[Store, Birth]:
+    """The store of the current epoch, made or rebuilt if need be. Raises JournalError."""
+    files.tidy(site.directory)
+    found = [_examine(path, site.gateway) for path in files.epoch_files(site.directory)]
+    current = max((one for one in found if not one.damage), key=lambda one: one.rank, default=None)
+    inherited = current.sources if current else frozenset()
+    damaged = [one for one in found if one.damage]
+    if any(one.epoch not in inherited for one in damaged):
+        store, carried = next_epoch(site, "damaged", found)
+        birth = Birth("damaged", carried, (), "; ".join(one.damage for one in damaged))
+    elif current is not None:
+        store, birth = Store(current.path), Birth("continued")
+    else:
+        store, birth = _first(site), Birth("first")
+    aside = tuple(files.set_aside(one.path) for one in damaged)
+    return _booted(store, site.boot_id), Birth(birth.reason, birth.carried, aside, birth.detail)
+
+
+def _first(site: Site) -> Store:
+    epoch = site.mint_epoch()
+    store, _ = carry.build(site.directory, _newborn(site, epoch, 1, "first", []), [], site.clock)
+    return store
+
+
+def _booted(store: Store, boot_id: str) -> Store:
+    if store.state.boot_id != boot_id:
+        store.change(("set_boot", {"boot": store.state.boot + 1, "boot_id": boot_id}))
+    return store
+
+
+def examine_all(site: Site) -> list[_Examined]:
+    """Every epoch's file of the folder; none may be open for writing."""
+    return [_examine(path, site.gateway) for path in files.epoch_files(site.directory)]
+
+
+def next_epoch(
+    site: Site, reason: str, found: Sequence[_Examined], *, everything: bool = False
+) -> tuple[Store, int]:
+    """Build the epoch after all `found`; returns its store and how many records it carries.
+
+    `everything` carries also what is acknowledged, for a cloud that forgot.
+    """
+    states = [one.state for one in found if one.state]
+    generation = max((state.generation for state in states), default=0) + 1
+    state = _newborn(site, site.mint_epoch(), generation, reason, states)
+    with ExitStack() as stack:
+        sources = [
+            _damaged_source(stack, one, site.gateway, everything)
+            if one.damage
+            else _whole_source(stack, one, everything)
+            for one in sorted(found, key=lambda one: one.rank)
+        ]
+        return carry.build(site.directory, state, sources, site.clock)
+
+
+def _newborn(site: Site, epoch: int, generation: int, reason: str, before: Sequence[State]) -> State:
+    latest = max(before, key=lambda state: state.boot, default=None)
+    boot, boot_id = (latest.boot, latest.boot_id) if latest else (1, site.boot_id)
+    time_ms = max((state.server_time_ms for state in before), default=0)
+    genesis = genesis_digest(site.gateway, epoch)
+    return State(
+        site.gateway, epoch, generation, reason, boot, boot_id, 0, 0, genesis, 0, genesis, time_ms, None
+    )
+
+
+def _whole_source(stack: ExitStack, one: _Examined, everything: bool) -> carry.Source:
+    state = one.state
+    if state is None:
+        raise JournalError(f"{one.path} was not examined", code="journal.failed")
+    reader = Reader(one.path)
+    stack.callback(reader.close)
+    after = state.anchor_seq if everything else max(state.acked, state.anchor_seq)
+    if state.settled_ms is not None and not everything:
+        return carry.Source(one.epoch, (), salvaged=False)
+    previous = state.anchor_digest if after == state.anchor_seq else state.acked_digest
+    rows = reader.rows(after + 1, reader.head(after))
+    return carry.Source(one.epoch, carry.with_previous(rows, previous), salvaged=False)
+
+
+def _damaged_source(stack: ExitStack, one: _Examined, gateway: str, everything: bool) -> carry.Source:
+    found = stack.enter_context(Salvage(one.path))
+    starts = {0: genesis_digest(gateway, one.epoch)}
+    state, after = one.state, 0
+    if state is not None:
+        starts[state.anchor_seq] = state.anchor_digest
+        known = starts.get(state.acked) == state.acked_digest or found.holds(state.acked, state.acked_digest)
+        after = state.acked if known and not everything else 0
+    return carry.Source(one.epoch, found.rows(after, starts), salvaged=True)
+
+
+def _examine(path: Path, gateway: str) -> _Examined:
+    epoch = files.epoch_of(path) or 0
+    committed = max((frame.index for frame in wal_frames(path)), default=0)
+    state: State | None = None
+    try:
+        connection = database.open_writer(path)
+        try:
+            state = read_state(connection)
+            sources = _check(connection, state, committed)
+        finally:
+            connection.close(True)
+    except (*database.DAMAGE, apsw.SQLError) as error:
+        return _Examined(path, epoch, state, f"{path.name}: {error}")
+    except apsw.IOError as error:
+        if getattr(error, "extendedresult", 0) in _UNREADABLE:
+            return _Examined(path, epoch, state, f"{path.name}: {error}")
+        raise failure(error) from error
+    except apsw.Error as error:
+        raise JournalError(f"{path} cannot be opened: {error}", code="journal.unopened") from error
+    return _ours(_Examined(path, epoch, state, "", sources), state, gateway)
+
+
+_UNREADABLE = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS)
+
+
+def _ours(one: _Examined, state: State, gateway: str) -> _Examined:
+    newborn = state.anchor_seq == 0 and state.anchor_digest == genesis_digest(gateway, one.epoch)
+    if (state.gateway, state.epoch) == (gateway, one.epoch):
+        return one
+    if newborn or state.gateway == gateway:
+        return _Examined(one.path, one.epoch, state, f"{one.path.name}: its name and its content differ")
+    raise JournalError(
+        f"{one.path} is the journal of gateway {state.gateway!r}, this is {gateway!r}; "
+        "give each gateway a data folder of its own",
+        code="journal.foreign",
+    )
+
+
+def _check(connection: apsw.Connection, state: State, committed: int) -> frozenset[int]:
+    """Raise apsw.CorruptError unless the unacknowledged tail is whole; returns the epoch's sources."""
+    frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    if committed > max(frames, 0):
+        raise apsw.CorruptError(f"the WAL holds {committed} frames but reads only {frames}")
+    head = check_tail(connection, state)
+    if state.acked > head:
+        raise apsw.CorruptError(f"seq {state.acked} was acknowledged but the journal ends at {head}")
+    return read_sources(connection)
+
+
+def check_tail(connection: apsw.Connection, state: State) -> int:
+    """Verify the chain from the acknowledged mark to the head; returns the head. Raises apsw.CorruptError."""
+    seq, digest = state.anchor_seq, state.anchor_digest
+    if state.acked > seq:
+        if digest_of(connection, state.acked) != state.acked_digest:
+            raise apsw.CorruptError(f"seq {state.acked} is not the one that was acknowledged")
+        seq, digest = state.acked, state.acked_digest
+    for number, data, stored in rows_after(connection, seq):
+        digest = next_digest(digest, data)
+        if number != seq + 1 or digest != stored:
+            raise apsw.CorruptError(f"the chain breaks at seq {seq + 1}")
+        seq = number
+    return seq

@@ -1,0 +1,78 @@
+"""How long what is acknowledged is kept, and what goes first when room is short.
+
+Owns pruning of the current epoch and removal of older ones. Never touches a record that is not acknowledged
+nor a file that was set aside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import apsw
+
+from edge.journal import database, files
+from edge.journal.store import Store, read_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.journal.disk import Disk
+
+PRUNE_ROWS: Final = 5000
+"""Rows forgotten in one transaction, so that an append never waits long behind it."""
+_DAY_MS: Final = 86_400_000
+
+
+class Retention:
+    """Keeps acknowledged records `keep_days`, counted in the time that acks sign, or until room is short."""
+
+    def __init__(self, directory: Path, disk: Disk, keep_days: int) -> None:
+        self._directory = directory
+        self._disk = disk
+        self._keep_ms = keep_days * _DAY_MS
+
+    def step(self, store: Store) -> int:
+        """Forget one portion; returns how many rows and files went, 0 when nothing is left to do."""
+        tight = self._disk.tight()
+        gone = self._step_older(store, tight)
+        before = store.state.anchor_seq
+        store.prune(min(self._target(store, tight), store.state.acked, before + PRUNE_ROWS))
+        if tight and store.state.anchor_seq > before:
+            store.checkpoint()  # else the freed pages stay in the file
+        return gone + store.state.anchor_seq - before
+
+    def _target(self, store: Store, tight: bool) -> int:
+        if tight:
+            return store.state.acked
+        return store.acked_before(store.state.server_time_ms - self._keep_ms)
+
+    def _step_older(self, store: Store, tight: bool) -> int:
+        if store.state.acked < store.state.carried_through:
+            return 0
+        gone = 0
+        for path in files.epoch_files(self._directory):
+            if path != store.path:
+                settled_ms = _settled(path, store.state.server_time_ms)
+                overdue = settled_ms is not None and settled_ms + self._keep_ms < store.state.server_time_ms
+                if overdue or (tight and settled_ms is not None):
+                    files.remove(path)
+                    gone += 1
+        return gone
+
+
+def _settled(path: Path, time_ms: int) -> int | None:
+    """When all the file held was acknowledged, marked now if it was not; None if the file cannot say."""
+    try:
+        reader = database.open_reader(path)
+        try:
+            settled_ms = read_state(reader).settled_ms
+        finally:
+            reader.close(True)
+        if settled_ms is None:
+            store = Store(path)
+            store.change(("settle", {"server_time_ms": time_ms}))
+            store.close()
+            settled_ms = time_ms
+    except apsw.Error:
+        return None  # the next start examines it and sets it aside
+    return settled_ms
