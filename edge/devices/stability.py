@@ -17,8 +17,9 @@ from edge.devices.readings import Reading, ScaleView, Status
 
 WINDOW_S: Final = 1.0
 SAMPLES_MIN: Final = 5
-STALE_AFTER_S: Final = 1.8
-"""A reading older than this is stale: noticed within 2 s, and no false alarm for one frame a second."""
+STALE_AFTER_S: Final = 1.5
+"""A reading older than this is stale: told within 2 s even on a busy gateway, and no false alarm for one
+frame a second."""
 GAPS_KEPT: Final = 16
 PERIOD_S: Final = (0.1, 0.8)
 """Bounds of the learned sample period: below, scheduling looks like gaps; above, everything is stale."""

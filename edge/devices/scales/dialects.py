@@ -1,17 +1,20 @@
 """Which dialect name stands for which parser and conversation. Owns the names, no bytes.
 
-Dialect        family    talks      stability   checksum
-mt-sics        mt_sics   asked      flag        none, fixed width
-toledo         toledo    by itself  flag        sum of 7 bits, unless switched off
-and            st_gs     by itself  flag        none, fixed width
-cas22 cas18    st_gs     by itself  flag        none, fixed width
-cas10          st_gs     by itself  computed    none, fixed width
-kern           st_gs     by itself  flag        none, fixed width
-a9             yaohua    by itself  computed    XOR
-a9-command     yaohua    asked      computed    XOR
-yaohua-reversed yaohua   by itself  computed    none, fixed width
-a12e           yaohua    by itself  computed    XOR
-a12e-clone     yaohua    by itself  computed    none, fixed width
+    dialect          family   talks      at rest    out of range  checked by
+    mt-sics          mt_sics  asked      flag       yes           width
+    toledo           toledo   by itself  flag       yes           sum of 7 bits, unless switched off
+    and              st_gs    by itself  flag       yes           width
+    cas22 cas18      st_gs    by itself  flag       yes           width
+    cas10            st_gs    by itself  computed   no            width
+    kern             st_gs    by itself  flag       yes           width
+    a9               yaohua   by itself  computed   no            XOR
+    a9-command       yaohua   asked      computed   no            XOR
+    yaohua-reversed  yaohua   by itself  computed   no            width
+    a12e             yaohua   by itself  computed   yes           XOR
+    a12e-clone       yaohua   by itself  computed   no            width
+
+Where out of range is "no" the makers say that frames stop or repeat: silence shows as stale, a repeated last
+value cannot be told from a load at rest, so the station holds every mass against the scale's maximum.
 """
 
 from collections.abc import Callable

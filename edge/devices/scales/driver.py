@@ -21,8 +21,8 @@ REOPEN_AFTER_S: Final = 10.0
 """Silence after which the port is opened anew."""
 TICK_S: Final = 0.25
 """Longest wait before health is looked at again."""
-GATHER_S: Final = 0.02
-"""Pause after bytes, so that a line that dribbles wakes the gateway 50 times a second and not 1,000 times."""
+GATHER_S: Final = 0.04
+"""Pause after bytes, so that a line that dribbles wakes the gateway 25 times a second and not 1,000 times."""
 
 _ABSENT: Final = "device.port.absent"
 
