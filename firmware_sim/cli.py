@@ -178,13 +178,13 @@ def _places(link: Path | None, control: Path | None, name: str) -> _Places:
 
 
 @app.command(
-    help=f"""Run a whole drop point: one scale, one scanner, and people who press a kiosk's buttons.
+    help=f"""Run a whole drop point: a scale, a scanner, a tag reader, and people who press a kiosk's buttons.
 
 Scenarios: {", ".join(shipped_scenarios())}, or a YAML file of your own.
 
-The ports are DIR/scale and DIR/scanner: point the agent's settings there. DIR/scale.sock and
-DIR/scanner.sock take commands. What people saw as saved goes to DIR/visits.jsonl. At the end one
-line of JSON sums up. People with cards, tags and bins come only if you give some.
+The ports are DIR/scale, DIR/scanner and DIR/tags (an RDM6300 reader): point the agent's settings
+there. The same names with .sock take commands. What people saw as saved goes to DIR/visits.jsonl.
+At the end one line of JSON sums up. People with cards, tags and bins come only if you give some.
 
 Examples:
 
@@ -234,7 +234,8 @@ async def _site(drop_point: SimulatedSite) -> None:
             {
                 "scale": drop_point.scale.port,
                 "scanner": drop_point.scanner.port,
-                "control": [str(drop_point.data / name) for name in ("scale.sock", "scanner.sock")],
+                "tags": drop_point.tag_reader.port,
+                "control": [str(drop_point.data / f"{name}.sock") for name in ("scale", "scanner", "tags")],
             }
         )
         stop = asyncio.Event()

@@ -1,4 +1,4 @@
-"""A simulated drop point: one scale, one scanner, people and a fault plan against one kiosk.
+"""A simulated drop point: one scale, one scanner, one tag reader, people and a fault plan against one kiosk.
 
 Owns the order of things and the diary of what people saw saved; devices and people are their own.
 """
@@ -26,7 +26,7 @@ MAX_DIARY_BYTES = 64 * 1024 * 1024
 
 
 class SimulatedSite:
-    """A drop point whose ports are `data`/scale and `data`/scanner. Async context manager, then `run`.
+    """A drop point with the ports scale, scanner and tags in `data`. Async context manager, then `run`.
 
     What people saw is written to `data`/visits.jsonl, one line per visit, at most 64 MiB.
     """
@@ -68,14 +68,17 @@ class SimulatedSite:
             seed=scenario.seed,
             baud=scenario.scanner.baud,
         )
-        self._visitor = Visitor(kiosk, self.scale, self.scanner, patience_s=patience_s)
+        self.tag_reader = SimulatedScanner(link=data / "tags", control=data / "tags.sock", seed=scenario.seed)
+        self._visitor = Visitor(kiosk, self.scale, self.scanner, self.tag_reader, patience_s=patience_s)
 
     async def __aenter__(self) -> Self:
         await self.scale.__aenter__()
         await self.scanner.__aenter__()
+        await self.tag_reader.__aenter__()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        await self.tag_reader.__aexit__()
         await self.scanner.__aexit__()
         await self.scale.__aexit__()
 
@@ -174,5 +177,5 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
     try:
         await asyncio.wait_for(event.wait(), max(0.0, seconds))
     except TimeoutError:
-        return False
+        return event.is_set()
     return True

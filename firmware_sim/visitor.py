@@ -48,12 +48,16 @@ class Plate(Protocol):
         ...
 
 
-class Reader(Protocol):
+class CodeReader(Protocol):
     """What hands can do to a scanner."""
 
     def scan(self, code: str) -> None:
         """Hold a code before it."""
         ...
+
+
+class TagReader(Protocol):
+    """What hands can do to an RFID reader."""
 
     def tag(self, tag: str) -> None:
         """Hold a tag before it."""
@@ -97,14 +101,16 @@ class Visitor:
         self,
         kiosk: Kiosk,
         plate: Plate,
-        reader: Reader,
+        scanner: CodeReader,
+        tag_reader: TagReader,
         *,
         patience_s: float = PATIENCE_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kiosk = kiosk
         self._plate = plate
-        self._reader = reader
+        self._scanner = scanner
+        self._tag_reader = tag_reader
         self._patience_s = patience_s
         self._now = now
         self._last_bag_g = 0
@@ -138,9 +144,9 @@ class Visitor:
     async def _act(self, action: Action, outcome: Outcome) -> None:
         match action:
             case ShowCard(text) | ShowBin(text):
-                self._reader.scan(text)
+                self._scanner.scan(text)
             case HoldTag(tag):
-                self._reader.tag(tag)
+                self._tag_reader.tag(tag)
             case Press(button, value):
                 await self._press(button, value, outcome)
             case Choose(code, position):

@@ -162,7 +162,7 @@ LEAVE = (Press("finish"), AwaitScreen(("receipt",)), Press("done"))
 async def perform(kiosk: TinyKiosk, port: HttpKiosk, *actions: object, patience_s: float = 5.0) -> object:
     async with SimulatedScale("and", profile=QUICK) as scale, SimulatedScanner() as scanner:
         kiosk.scale = scale
-        visitor = Visitor(port, scale, scanner, patience_s=patience_s)
+        visitor = Visitor(port, scale, scanner, scanner, patience_s=patience_s)
         outcome = await visitor.perform(Visit(1, Who.GUEST, 0.0, steps(*actions)))
         assert scale.load_g == 0, "people take their bags along"
         return outcome
@@ -209,7 +209,7 @@ async def test_cards_are_held_before_the_scanner_not_sent_over_http() -> None:
         with Client(scanner.port) as client:
             await eventually(lambda: scanner.wire.attached)
             visit = Visit(1, Who.MEMBER, 0.0, steps(ShowCard("RL1:ME")))
-            await Visitor(port, scale, scanner).perform(visit)
+            await Visitor(port, scale, scanner, scanner).perform(visit)
             assert await client.until(b"\n") == b"RL1:ME\n"
 
 
