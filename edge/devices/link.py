@@ -9,7 +9,7 @@ from typing import Final
 
 from edge.clock import Clock
 from edge.devices.events import Attached, Detached, DeviceEvent
-from edge.devices.port import PortError, PortLostError, SerialPort
+from edge.devices.port import FRAMINGS, PortError, PortLostError, SerialPort
 from edge.errors import ConfigError, DeviceError
 
 RETRY_FIRST_S: Final = 0.2
@@ -21,12 +21,20 @@ STEADY_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Where and how a device is connected. `device` is the name it has in events and records."""
+    """Where and how a device is connected. `device` is the name it has in events and records.
+
+    Raises ConfigError `config.framing` for a framing there is not.
+    """
 
     device: str
     port: str
     baud: int
     framing: str = "8N1"
+
+    def __post_init__(self) -> None:
+        if self.framing not in FRAMINGS:
+            known = ", ".join(FRAMINGS)
+            raise ConfigError(f"no framing {self.framing!r}; there are {known}", code="config.framing")
 
 
 class SilentError(PortLostError):
@@ -86,8 +94,6 @@ class Link:
             await session(port)
         except PortLostError as error:
             return error
-        except ConfigError:
-            raise
         except Exception as error:  # noqa: BLE001 - supervisor: one driver's bug must not stop the gateway
             return InternalError(f"driver of {self._line.device} failed: {error!r}; it is started again")
         finally:

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import serial
 
-from edge.errors import ConfigError, DeviceError
+from edge.errors import DeviceError
 
 READ_BYTES: Final = 4096
 """Bytes taken at once: what a tty driver buffers."""
@@ -63,11 +63,10 @@ class SerialPort:
 
     @classmethod
     async def open(cls, path: str, *, baud: int, framing: str = "8N1") -> Self:
-        """Open `path`, in a thread since USB adapters may keep us waiting. Raises PortError, ConfigError."""
-        if framing not in FRAMINGS:
-            raise ConfigError(
-                f"no framing {framing!r}; there are {', '.join(FRAMINGS)}", code="config.framing"
-            )
+        """Open `path`, in a thread since USB adapters may keep us waiting. Raises PortError.
+
+        `framing` is one of FRAMINGS.
+        """
         opening = asyncio.ensure_future(asyncio.to_thread(_open, path, baud, framing))
         try:
             line = await asyncio.shield(opening)

@@ -44,7 +44,7 @@ def test_a_clone_that_knows_no_serial_number_is_weighed_all_the_same() -> None:
     conversation = dialect("mt-sics").converse(SETUP)
     for now in (0.0, 0.3):
         conversation.due(now)
-        conversation.feed(b"ES\r\n", now + 0.01)
+        assert conversation.feed(b"ES\r\n", now + 0.01) == []
     assert conversation.due(0.6) == b"SI\r\n"
     assert conversation.identity.serial == ""
 

@@ -9,7 +9,7 @@ answers `ES` or not at all and is weighed with all the same.
 
 from typing import Final
 
-from edge.devices.readings import FrameFault, Reading
+from edge.devices.readings import FrameFault, Reading, Status
 from edge.devices.scales.conversation import Identity
 from edge.devices.scales.mt_sics import frames
 
@@ -25,6 +25,7 @@ class Polling:
         self._parser = frames.MtSicsParser()
         self._questions = [frames.request_serial(), frames.request_model()]
         self._identity = Identity()
+        self._asked_identity = False
         self._asked_s: float | None = None
         self._next_s: float | None = None
         self.unanswered = 0
@@ -45,6 +46,7 @@ class Polling:
             return b""
         self._asked_s = now
         self._next_s = now + self._period_s
+        self._asked_identity = bool(self._questions)
         return self._questions.pop(0) if self._questions else frames.request_immediate()
 
     def wait_s(self, now: float) -> float | None:
@@ -61,6 +63,8 @@ class Polling:
             self._learn(answer)
         if items or answers:
             self._asked_s = None
+        if self._asked_identity:  # a clone that does not know the question is not out of order
+            return [item for item in items if not _is_error(item)]
         return items
 
     def _learn(self, answer: frames.Answer) -> None:
@@ -71,3 +75,7 @@ class Polling:
                 self._identity = Identity(self._identity.serial, answer.text)
             case _:
                 pass
+
+
+def _is_error(item: Reading | FrameFault) -> bool:
+    return isinstance(item, Reading) and item.status is Status.ERROR
