@@ -2,7 +2,7 @@
 
     dialect          family   talks      at rest    out of range  checked by
     mt-sics          mt_sics  asked      flag       yes           width
-    toledo           toledo   by itself  flag       yes           sum of 7 bits, unless switched off
+    toledo           toledo   by itself  flag       yes           sum of 7 bits, if the scale sends it
     and              st_gs    by itself  flag       yes           width
     cas22 cas18      st_gs    by itself  flag       yes           width
     cas10            st_gs    by itself  computed   no            width
@@ -37,12 +37,12 @@ from edge.errors import ConfigError
 class Setup:
     """What the bytes alone do not tell and a site has to set up.
 
-    `unit` for dialects that send none, `checksum` for Toledo's optional byte, `address` and `period_s` for
-    scales that are asked.
+    `unit` for dialects that send none, `checksum` for Toledo's optional byte (None finds out), `address` and
+    `period_s` for scales that are asked.
     """
 
     unit: str = "kg"
-    checksum: bool = True
+    checksum: bool | None = None
     address: str = "A"
     period_s: float = 0.2
 

@@ -5,6 +5,7 @@ import pytest
 from edge.devices.readings import FrameFault, Reading, Status
 from edge.devices.scales.dialects import DIALECTS, Setup, dialect
 from edge.devices.scales.mt_sics.frames import MtSicsParser
+from edge.devices.scales.toledo.frames import ToledoParser
 from edge.devices.scales.yaohua.frames import A9ReplyParser, a9_request
 from tests.edge.devices.golden import GOLDEN, Golden
 
@@ -142,3 +143,25 @@ def test_decimals_and_unit_may_change_from_frame_to_frame() -> None:
         (12_342, "lb", 5),
         (12_340, "g", 1),
     ]
+
+
+GOLDEN_TOLEDO = next(golden.frame for golden in GOLDEN if golden.dialect == "toledo")
+BARE = bytes.fromhex("02 2c 30 20 20 20 31 32 33 34 20 20 20 20 20 30 0d")
+
+
+def test_a_toledo_scale_without_checksum_is_read_when_set_up_so() -> None:
+    items = ToledoParser(checksum=False).feed(BARE * 3)
+    assert [item.gross_g for item in items if isinstance(item, Reading)] == [12_340] * 3
+
+
+def test_a_toledo_scale_without_checksum_is_found_out_after_a_run_of_frames() -> None:
+    items = ToledoParser().feed(BARE * 20 + b"\x02")
+    assert [type(item) for item in items] == [FrameFault] + [Reading] * 13
+
+
+def test_a_toledo_scale_with_checksum_is_held_to_it() -> None:
+    whole = GOLDEN_TOLEDO
+    damaged = whole[:-1] + b"\x7f"
+    items = ToledoParser().feed(whole + damaged * 50 + whole)
+    assert [item.gross_g for item in items if isinstance(item, Reading)] == [12_340] * 2
+    assert not [item for item in ToledoParser(checksum=True).feed(BARE * 50) if isinstance(item, Reading)]

@@ -12,6 +12,8 @@ from edge.devices.framing import NO_FRAME, WAIT, Decoded, MarkedFrames, not_a_fr
 from edge.devices.readings import Display, FrameFault, Reading, Status, gross, net, refused
 
 FRAME_BYTES: Final = 17
+BARE_RUN: Final = 8
+"""Frames in a row with the next one's STX in place of a checksum until the scale is taken to send none."""
 _STX, _CR = 0x02, 0x0D
 
 _DECIMALS: Final = {2: 0, 3: 1, 4: 2, 5: 3, 6: 4, 7: 5}
@@ -23,11 +25,14 @@ _GRAMS, _EXPANDED = 0x01, 0x10
 
 
 class ToledoParser:
-    """`checksum` tells whether this scale sends the 18th byte; a scale is set up one way or the other."""
+    """`checksum` tells whether this scale sends the 18th byte; None finds out.
 
-    def __init__(self, *, checksum: bool = True) -> None:
-        self._size = FRAME_BYTES + checksum
+    It does only after a run of frames without: a damaged checksum is never excused.
+    """
+
+    def __init__(self, *, checksum: bool | None = None) -> None:
         self._checksum = checksum
+        self._bare_in_a_row = 0
         self._frames = MarkedFrames[Reading](bytes((_STX,)), self._decode)
 
     def feed(self, data: bytes) -> list[Reading | FrameFault]:
@@ -38,13 +43,26 @@ class ToledoParser:
         end = start + FRAME_BYTES
         if len(buffer) >= end and buffer[end - 1] != _CR:
             return NO_FRAME
-        if len(buffer) < start + self._size:
+        if len(buffer) < end + (self._checksum is not False):
             return WAIT
-        frame = buffer[start : start + self._size]
-        if not frame.isascii() or (self._checksum and sum(frame) & 0x7F):
+        size = self._size(buffer, start)
+        frame = buffer[start : start + (size or FRAME_BYTES)]
+        if not size or not frame.isascii():
             return not_a_frame("frame.checksum", frame)
         reading = _judge(frame)
-        return (self._size, reading) if isinstance(reading, Reading) else (-1, reading)
+        return (size, reading) if isinstance(reading, Reading) else (-1, reading)
+
+    def _size(self, buffer: bytes, start: int) -> int:
+        """How long the frame at `start` is, 0 if its checksum is wrong."""
+        end = start + FRAME_BYTES
+        if self._checksum is False:
+            return FRAME_BYTES
+        if not sum(buffer[start : end + 1]) & 0x7F:
+            self._bare_in_a_row = 0
+            return FRAME_BYTES + 1
+        bare = self._checksum is None and buffer[end] == _STX
+        self._bare_in_a_row = self._bare_in_a_row + 1 if bare else 0
+        return FRAME_BYTES if self._bare_in_a_row >= BARE_RUN else 0
 
 
 def _judge(frame: bytes) -> Reading | FrameFault:
