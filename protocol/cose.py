@@ -2,6 +2,17 @@
 
 Owns: the envelope of everything signed. The purpose of an envelope is its external AAD, so that
 an ack can never be replayed as a document, or a card as a frame. Does not own: what is inside.
+
+An envelope has one encoding only, byte for byte:
+
+    d2 84                      tag 18, array of 4
+      4d a2 01 27 04 48 kid₈   protected: {1: -8 (EdDSA), 4: key id of 8 bytes}
+      a0                       unprotected: {}
+      bstr                     payload, length in its shortest form
+      58 40 signature₆₄
+
+so bytes nobody signed never reach a general decoder, and nobody on the way can give signed content
+another digest.
 """
 
 from __future__ import annotations
@@ -21,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from protocol.cbor import byte_string_head
 from protocol.errors import EnvelopeError, SignatureError
 
 if TYPE_CHECKING:
@@ -33,6 +45,12 @@ _EDDSA = -8  # RFC 9053 §2.2
 KEY_ID_LENGTH = 8
 PUBLIC_KEY_LENGTH = 32
 _SIGNATURE_LENGTH = 64
+_HEAD = bytes.fromhex("d2844d")
+_PROTECTED_HEAD = bytes.fromhex("a201270448")
+_PROTECTED_LENGTH = len(_PROTECTED_HEAD) + KEY_ID_LENGTH
+_UNPROTECTED = bytes.fromhex("a0")
+_SIGNATURE_HEAD = bytes.fromhex("5840")
+_TAIL_LENGTH = len(_SIGNATURE_HEAD) + _SIGNATURE_LENGTH
 
 
 class Purpose(Enum):
@@ -92,14 +110,15 @@ def key_id_of(public_key: bytes) -> bytes:
 
 def parse(data: bytes) -> Envelope:
     """Take an envelope apart without trusting it. Raises EnvelopeError on anything unexpected."""
-    tag = _loads(data)
-    if not isinstance(tag, cbor2.CBORTag) or tag.tag != _COSE_SIGN1_TAG:
-        raise EnvelopeError("not a COSE_Sign1 envelope (CBOR tag 18)")
-    match tag.value:
-        case [bytes(protected), _, bytes(payload), bytes(signature)] if len(signature) == _SIGNATURE_LENGTH:
-            return Envelope(protected, _key_id(protected), payload, signature)
-        case _:
-            raise EnvelopeError("a COSE_Sign1 envelope holds protected, unprotected, payload and signature")
+    protected = data[len(_HEAD) : len(_HEAD) + _PROTECTED_LENGTH]
+    start = len(_HEAD) + _PROTECTED_LENGTH + len(_UNPROTECTED)
+    if not data.startswith(_HEAD + _PROTECTED_HEAD) or data[start - 1 : start] != _UNPROTECTED:
+        raise EnvelopeError("not a COSE_Sign1 envelope (CBOR tag 18) signed with EdDSA under a key id")
+    end = len(data) - _TAIL_LENGTH
+    if data[max(end, 0) : end + len(_SIGNATURE_HEAD)] != _SIGNATURE_HEAD:
+        raise EnvelopeError("the envelope does not end in a signature of 64 bytes")
+    payload = _payload(data[start:end])
+    return Envelope(protected, protected[len(_PROTECTED_HEAD) :], payload, data[-_SIGNATURE_LENGTH:])
 
 
 def verify(envelope: Envelope, purpose: Purpose, public_key: bytes) -> bytes:
@@ -127,31 +146,13 @@ def open_envelope(data: bytes, purpose: Purpose, key_for: Callable[[bytes], byte
     return verify(envelope, purpose, public_key)
 
 
-def _key_id(protected: bytes) -> bytes:
-    header = _loads(protected)
-    if not isinstance(header, dict) or header.get(_ALGORITHM) != _EDDSA:
-        raise EnvelopeError("the envelope's algorithm is not EdDSA")
-    key_id = header.get(_KEY_ID)
-    if not isinstance(key_id, bytes) or len(key_id) != KEY_ID_LENGTH:
-        raise EnvelopeError(f"the envelope's key id is not {KEY_ID_LENGTH} bytes")
-    return key_id
+def _payload(encoded: bytes) -> bytes:
+    for head_length in (1, 2, 3, 5):
+        payload = encoded[head_length:]
+        if encoded[:head_length] == byte_string_head(len(payload)):
+            return payload
+    raise EnvelopeError("the envelope's payload is not one byte string that fills it")
 
 
 def _to_be_signed(protected: bytes, purpose: Purpose, payload: bytes) -> bytes:
     return cbor2.dumps(["Signature1", protected, purpose.value, payload])
-
-
-def _loads(data: bytes) -> object:
-    try:
-        value: object = cbor2.loads(data)
-    except (
-        cbor2.CBORError,
-        ValueError,
-        TypeError,
-        EOFError,
-        RecursionError,
-        OverflowError,
-        MemoryError,
-    ) as error:
-        raise EnvelopeError(f"the envelope is not CBOR: {error}") from error
-    return value
