@@ -1,16 +1,27 @@
 """What each kind of record says: one frozen struct per kind, an array on the wire.
 
 A body may only ever gain fields at its end, with defaults; anything else is a new kind with a new
-code. Masses are integer grams, references to other records are `seq` of the same epoch.
+code. Masses are integer grams, references to other records are `seq` of the same epoch, text holds no
+U+0000 (neither C strings nor Postgres can).
 Owns: kinds and bodies. Does not own: their bytes (`records`), nor what the cloud makes of them.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+
+from protocol.cbor import Count, Digest, Int64
+
+Seq = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""A record's place in its epoch, from 1."""
+Grams = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+"""A mass in grams; 32 bits are 2,147 tonnes."""
+Rate = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""Points per kilogram. With `Grams`, points stay below 2⁵³ and so exact in any JSON reader."""
+Points = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
 class HolderKind(IntEnum):
@@ -73,11 +84,11 @@ class DepositClosed(Body, frozen=True):
 
     kind = "deposit.closed"
     code = 2
-    deposit: int
+    deposit: Seq
     outcome: Outcome
-    weighings: int
-    net_g: int
-    points: int
+    weighings: Count
+    net_g: Grams
+    points: Points
 
 
 class WeighingRecorded(Body, frozen=True):
@@ -91,19 +102,19 @@ class WeighingRecorded(Body, frozen=True):
     holder_kind: HolderKind
     holder: bytes
     material: str
-    points_per_kg: int | None
-    catalog: bytes | None
+    points_per_kg: Rate | None
+    catalog: Digest | None
     scale: str
     unit: str
-    division_g: int
+    division_g: Grams
     stability: Stability
     tare_kind: TareKind
-    tare_g: int
-    deposit: int
+    tare_g: Grams
+    deposit: Seq
     raw: bytes
-    gross_g: int
-    net_g: int
-    points: int | None
+    gross_g: Grams
+    net_g: Grams
+    points: Points | None
 
 
 class WeighingVoided(Body, frozen=True):
@@ -111,8 +122,8 @@ class WeighingVoided(Body, frozen=True):
 
     kind = "weighing.voided"
     code = 4
-    deposit: int
-    weighing: int
+    deposit: Seq
+    weighing: Seq
     reason: str
 
 
@@ -129,10 +140,10 @@ class PickupClosed(Body, frozen=True):
 
     kind = "pickup.closed"
     code = 6
-    pickup: int
+    pickup: Seq
     outcome: Outcome
-    bins: int
-    net_g: int
+    bins: Count
+    net_g: Grams
 
 
 class BinScanned(Body, frozen=True):
@@ -140,7 +151,7 @@ class BinScanned(Body, frozen=True):
 
     kind = "bin.scanned"
     code = 7
-    pickup: int
+    pickup: Seq
     bin: str
 
 
@@ -149,17 +160,17 @@ class BinWeighed(Body, frozen=True):
 
     kind = "bin.weighed"
     code = 8
-    pickup: int
+    pickup: Seq
     bin: str
     scale: str
     unit: str
-    division_g: int
+    division_g: Grams
     stability: Stability
     tare_kind: TareKind
-    tare_g: int
+    tare_g: Grams
     raw: bytes
-    gross_g: int
-    net_g: int
+    gross_g: Grams
+    net_g: Grams
     emptied: bool = True
 
 
@@ -168,9 +179,9 @@ class BinEstimated(Body, frozen=True):
 
     kind = "bin.estimated"
     code = 9
-    pickup: int
+    pickup: Seq
     bin: str
-    net_g: int
+    net_g: Grams
     emptied: bool = True
 
 
@@ -179,10 +190,10 @@ class CustodyHandedOver(Body, frozen=True):
 
     kind = "custody.handed_over"
     code = 10
-    pickup: int
+    pickup: Seq
     giver: bytes
     taker: bytes
-    net_g: int
+    net_g: Grams
 
 
 class ScaleZeroed(Body, frozen=True):
@@ -199,7 +210,7 @@ class ScaleTared(Body, frozen=True):
     kind = "scale.tared"
     code = 12
     scale: str
-    tare_g: int
+    tare_g: Grams
 
 
 class ScaleFaulted(Body, frozen=True):
@@ -245,7 +256,7 @@ class ClockSynced(Body, frozen=True):
 
     kind = "clock.synced"
     code = 17
-    before_ms: int
+    before_ms: Int64
     source: str
 
 
@@ -289,9 +300,9 @@ class DocumentApplied(Body, frozen=True):
     kind = "document.applied"
     code = 22
     name: str
-    generation: int
-    version: int
-    digest: bytes
+    generation: Count
+    version: Count
+    digest: Digest
 
 
 class ManualEntered(Body, frozen=True):
@@ -302,13 +313,13 @@ class ManualEntered(Body, frozen=True):
     holder_kind: HolderKind
     holder: bytes
     material: str
-    points_per_kg: int | None
-    catalog: bytes | None
-    deposit: int
+    points_per_kg: Rate | None
+    catalog: Digest | None
+    deposit: Seq
     by: bytes
     reason: str
-    net_g: int
-    points: int | None
+    net_g: Grams
+    points: Points | None
 
 
 class RecordCarried(Body, frozen=True):
@@ -316,9 +327,9 @@ class RecordCarried(Body, frozen=True):
 
     kind = "record.carried"
     code = 24
-    epoch: int
-    seq: int
-    prev_digest: bytes
+    epoch: Count
+    seq: Seq
+    prev_digest: Digest
     data: bytes
 
 

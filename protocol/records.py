@@ -15,16 +15,18 @@ import struct
 import uuid
 from enum import IntEnum
 
-import cbor2
 import msgspec
 
-from protocol.bodies import BODIES, Body, RecordCarried
+from protocol.bodies import BODIES, Body, RecordCarried, Seq
+from protocol.cbor import Count, Int31, Int64, convert, decode, encode
 from protocol.errors import RecordError
 
 RECORD_BYTES_MAX = 8 * 1024
 """A record longer than this is never journalled, and quarantined if one arrives."""
 
 DIGEST_LENGTH = 32
+_WRAPPING_BYTES = 128
+_CARRIED_HEAD = b"\x87\x18\x18"  # an array of 7 that begins with the code of `record.carried`
 _INT64_MAX = 2**63 - 1
 
 
@@ -56,73 +58,61 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 class _Wire(msgspec.Struct, array_like=True, frozen=True, gc=False):
     code: int
-    boot: int
+    boot: Int31
     clock: ClockQuality
-    base_ms: int
-    seq: int
-    mono_ms: int
+    base_ms: Int64
+    seq: Seq
+    mono_ms: Count
     body: list[object]
 
 
 def encode_record(record: Record) -> bytes:
-    """CBOR bytes of a record. Raises RecordError `record.too_large` above RECORD_BYTES_MAX.
+    """CBOR bytes of a record, read back before they are returned: what is journalled can be read.
 
-    A carried record wraps one that kept the limit, so it may exceed it by its wrapping of 128 bytes.
+    Raises RecordError: `record.too_large` above the limit, `record.malformed` if a field is out of its
+    range. A carried record wraps one that kept the limit, so it may exceed it by its wrapping.
     """
-    fields = msgspec.structs.astuple(record.body)
-    data = cbor2.dumps(
-        [
-            record.body.code,
-            record.boot,
-            int(record.clock),
-            record.wall_ms - record.mono_ms,
-            record.seq,
-            record.mono_ms,
-            list(fields),
-        ]
-    )
-    if len(data) > record_bytes_max(type(record.body) is RecordCarried):
-        raise RecordError(f"a record of {len(data)} bytes is over the limit", code="record.too_large")
+    wire = [
+        record.body.code,
+        record.boot,
+        record.clock,
+        record.wall_ms - record.mono_ms,
+        record.seq,
+        record.mono_ms,
+        record.body,
+    ]
+    data = encode(wire, f"a {record.kind} record", RecordError)
+    decode_record(data)
     return data
 
 
 def record_bytes_max(carried: bool) -> int:
     """Largest encoding allowed for a plain or a carried record."""
-    return RECORD_BYTES_MAX + 128 if carried else RECORD_BYTES_MAX
+    return RECORD_BYTES_MAX + _WRAPPING_BYTES if carried else RECORD_BYTES_MAX
 
 
 def decode_record(data: bytes) -> Record:
     """Read a record's bytes. Raises RecordError with code
     `record.too_large`, `record.malformed` or `record.unknown_kind`.
     """
-    if len(data) > RECORD_BYTES_MAX + 128:
+    if len(data) > record_bytes_max(carried=data.startswith(_CARRIED_HEAD)):
         raise RecordError(f"a record of {len(data)} bytes is over the limit", code="record.too_large")
     try:
-        wire = msgspec.convert(cbor2.loads(data), _Wire)
-    except (cbor2.CBORError, msgspec.ValidationError, *_DECODE_ERRORS) as error:
-        raise RecordError(f"a record cannot be read: {error}") from error
+        wire = msgspec.convert(decode(data, "a record", RecordError), _Wire)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"a record is not as it should be: {error}") from error
     kind = BODIES.get(wire.code)
     if kind is None:
         raise RecordError(f"kind {wire.code} is unknown to this version", code="record.unknown_kind")
-    if len(data) > record_bytes_max(kind is RecordCarried):
-        raise RecordError(f"a record of {len(data)} bytes is over the limit", code="record.too_large")
-    return _record(wire, kind)
-
-
-def _record(wire: _Wire, kind: type[Body]) -> Record:
     wall_ms = wire.base_ms + wire.mono_ms
-    if not (0 < wire.seq <= _INT64_MAX and 0 <= wire.mono_ms <= _INT64_MAX and 0 <= wire.boot <= _INT64_MAX):
-        raise RecordError("a record's seq, boot or monotonic time is out of range")
     if abs(wall_ms) > _INT64_MAX:
         raise RecordError("a record's wall time is out of range")
-    try:
-        body = msgspec.convert(wire.body, kind)
-    except msgspec.ValidationError as error:
-        raise RecordError(f"a {kind.kind} record cannot be read: {error}") from error
+    body = convert(wire.body, kind, f"a {kind.kind} record", RecordError)
+    if [text for text in wire.body if type(text) is str and "\0" in text]:
+        raise RecordError(f"a {kind.kind} record holds U+0000 in a text")
+    if isinstance(body, RecordCarried) and body.data.startswith(_CARRIED_HEAD):
+        raise RecordError("a carried record carries another; it must carry the innermost, whole")
     return Record(wire.seq, wire.boot, wire.mono_ms, wall_ms, wire.clock, body)
-
-
-_DECODE_ERRORS = (ValueError, TypeError, EOFError, RecursionError, OverflowError, MemoryError)
 
 
 def genesis_digest(gateway: str, epoch: int) -> bytes:
