@@ -12,13 +12,13 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-import cbor2
 import msgspec
 
 from protocol import VERSION
+from protocol.bodies import Seq
+from protocol.cbor import Count, Digest, Int31, Int64, convert, decode, encode, require_version
 from protocol.cose import Purpose, SigningKey, open_envelope
 from protocol.errors import AckError
-from protocol.records import DIGEST_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,14 +41,14 @@ class Verdict(IntEnum):
 class Echo(msgspec.Struct, array_like=True, frozen=True):
     """The frame's (boot, mono_ms), returned so that a replayed ack cannot set the time."""
 
-    boot: int
-    mono_ms: int
+    boot: Int31
+    mono_ms: Count
 
 
 class Quarantined(msgspec.Struct, array_like=True, frozen=True):
     """One record that was stored but not applied, and why."""
 
-    seq: int
+    seq: Seq
     code: str
 
 
@@ -57,40 +57,32 @@ class Ack(msgspec.Struct, array_like=True, frozen=True):
 
     v: int
     gateway: str
-    epoch: int
-    through: int
-    head_digest: bytes
-    expect: int | None
+    epoch: Count
+    through: Count
+    head_digest: Digest
+    expect: Seq | None
     verdict: Verdict
     quarantined: list[Quarantined]
-    window: int
-    server_time_ms: int
+    window: Seq
+    server_time_ms: Int64
     echo: Echo
 
 
 def build_ack(ack: Ack, key: SigningKey) -> bytes:
-    """Encode and sign an ack."""
-    return key.sign(Purpose.ACK, cbor2.dumps(msgspec.to_builtins(ack, builtin_types=(bytes,))))
+    """Encode and sign an ack. Raises AckError `ack.too_large` if no gateway would take it."""
+    data = key.sign(Purpose.ACK, encode(ack, "an ack", AckError))
+    if len(data) > ACK_BYTES_MAX or len(ack.quarantined) > QUARANTINED_MAX:
+        raise AckError(f"an ack of {len(data)} bytes is over the limit", code="ack.too_large")
+    return data
 
 
 def open_ack(data: bytes, key_for: Callable[[bytes], bytes | None]) -> Ack:
     """Verify and read an ack. Raises EnvelopeError, SignatureError or AckError."""
     if len(data) > ACK_BYTES_MAX:
-        raise AckError(f"an ack of {len(data)} bytes is over the limit")
-    payload = open_envelope(data, Purpose.ACK, key_for)
-    try:
-        ack = msgspec.convert(cbor2.loads(payload), Ack)
-    except (
-        cbor2.CBORError,
-        msgspec.ValidationError,
-        ValueError,
-        TypeError,
-        EOFError,
-        RecursionError,
-    ) as error:
-        raise AckError(f"an ack cannot be read: {error}") from error
-    if ack.v != VERSION:
-        raise AckError(f"ack version {ack.v} is not spoken here", code="ack.version")
-    if ack.through < 0 or len(ack.head_digest) != DIGEST_LENGTH or ack.window < 1:
-        raise AckError("an ack's fields are out of range")
+        raise AckError(f"an ack of {len(data)} bytes is over the limit", code="ack.too_large")
+    value = decode(open_envelope(data, Purpose.ACK, key_for), "an ack", AckError)
+    require_version(value, VERSION, "an ack", AckError)
+    ack = convert(value, Ack, "an ack", AckError)
+    if ack.expect not in (None, ack.through + 1):
+        raise AckError(f"an ack through {ack.through} cannot expect {ack.expect}")
     return ack

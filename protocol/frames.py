@@ -13,13 +13,14 @@ import zlib
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import cbor2
 import msgspec
 
 from protocol import VERSION
+from protocol.bodies import Seq
+from protocol.cbor import Count, Digest, Int31, Int64, convert, decode, encode, require_version
 from protocol.cose import Purpose, SigningKey, open_envelope
 from protocol.errors import FrameError
-from protocol.records import DIGEST_LENGTH, ClockQuality, next_digest
+from protocol.records import ClockQuality, next_digest
 from protocol.topics import TopicError, check_gateway_id
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ FRAME_EXPANDED_BYTES_MAX = 1024 * 1024
 """Largest frame once inflated: what a hostile sender may make us hold."""
 FRAME_BYTES_MIN = 2 * 1024
 """Where frames start: on a link losing 40 % each way these pass and 64 KiB ones never do."""
-_ENVELOPE_ALLOWANCE = 256
+FRAME_RECORDS_MAX = 16 * 1024
+"""Most records of a frame, so that a hostile one cannot cost a million hashes."""
+_HEADER_ALLOWANCE = 512  # envelope and header take up to 300; the rest is deflate's own slack
 _DEFLATE_LEVEL = 9
 _INT64_MAX = 2**63 - 1
 
@@ -39,22 +42,22 @@ _INT64_MAX = 2**63 - 1
 class ClockSample(msgspec.Struct, array_like=True, frozen=True):
     """The gateway's clocks when the frame was built; echoed by the ack to measure the road."""
 
-    boot: int
-    mono_ms: int
-    wall_ms: int
+    boot: Int31
+    mono_ms: Count
+    wall_ms: Int64
     clock: ClockQuality
 
 
-class Frame(msgspec.Struct, array_like=True, frozen=True):
+class Frame(msgspec.Struct, array_like=True, frozen=True, dict=True):
     """A frame's content. `first` is the seq of `records[0]`, `first_kept` the oldest seq still held."""
 
     v: int
     gateway: str
-    epoch: int
-    first: int
-    first_kept: int
-    prev_digest: bytes
-    head_digest: bytes
+    epoch: Count
+    first: Seq
+    first_kept: Seq
+    prev_digest: Digest
+    head_digest: Digest
     sample: ClockSample
     records: list[bytes]
 
@@ -64,15 +67,22 @@ class Frame(msgspec.Struct, array_like=True, frozen=True):
         return self.first + len(self.records) - 1
 
     def digests(self) -> list[bytes]:
-        """The chain over the records: element i is the digest after record i (32 bytes each)."""
-        return list(accumulate(self.records, next_digest, initial=self.prev_digest))[1:]
+        """The chain over the records: element i is the digest after record i (32 bytes each).
+
+        Computed once per frame: opening, deciding and storing it all ask.
+        """
+        known: list[bytes] | None = self.__dict__.get("_chain")
+        if known is None:
+            known = list(accumulate(self.records, next_digest, initial=self.prev_digest))[1:]
+            self.__dict__["_chain"] = known
+        return known
 
 
 def build_frame(frame: Frame, key: SigningKey) -> bytes:
     """Encode, deflate and sign. Raises FrameError `frame.too_large` above the limits."""
-    plain = cbor2.dumps(msgspec.to_builtins(frame, builtin_types=(bytes,)))
-    if len(plain) > FRAME_EXPANDED_BYTES_MAX:
-        raise FrameError("the frame is over the limit when expanded", code="frame.too_large")
+    plain = encode(frame, "a frame", FrameError)
+    if len(frame.records) > FRAME_RECORDS_MAX or len(plain) > FRAME_EXPANDED_BYTES_MAX:
+        raise FrameError("the frame holds too many records or bytes", code="frame.too_large")
     data = key.sign(Purpose.FRAME, zlib.compress(plain, _DEFLATE_LEVEL))
     if len(data) > FRAME_BYTES_MAX:
         raise FrameError(f"the frame has {len(data)} bytes on the wire", code="frame.too_large")
@@ -93,38 +103,17 @@ def open_frame(data: bytes, key_for: Callable[[bytes], bytes | None]) -> Frame:
 
 def read_frame(payload: bytes) -> Frame:
     """Read the verified payload of a frame's envelope; errors as `open_frame`."""
-    plain = _inflate(payload)
+    value = decode(_inflate(payload), "a frame", FrameError)
+    require_version(value, VERSION, "a frame", FrameError)
+    frame = convert(value, Frame, "a frame", FrameError)
     try:
-        value = cbor2.loads(plain)
-    except (
-        cbor2.CBORError,
-        ValueError,
-        TypeError,
-        EOFError,
-        RecursionError,
-        OverflowError,
-        MemoryError,
-    ) as error:
-        raise FrameError(f"a frame is not CBOR: {error}") from error
-    match value:
-        case [int(version), *_] if version != VERSION:
-            raise FrameError(f"frame version {version} is not spoken here", code="frame.version")
-        case _:
-            return _checked(value)
-
-
-def _checked(value: object) -> Frame:
-    try:
-        frame = msgspec.convert(value, Frame)
         check_gateway_id(frame.gateway)
-    except (msgspec.ValidationError, TopicError) as error:
-        raise FrameError(f"a frame's fields are not as they should be: {error}") from error
-    if len(frame.prev_digest) != DIGEST_LENGTH or len(frame.head_digest) != DIGEST_LENGTH:
-        raise FrameError("a frame's digests are not 32 bytes")
-    if not (
-        0 < frame.first_kept <= frame.first and frame.last <= _INT64_MAX and 0 <= frame.epoch <= _INT64_MAX
-    ):
-        raise FrameError("a frame's seq or epoch is out of range")
+    except TopicError as error:
+        raise FrameError(f"a frame names no gateway: {error}") from error
+    if len(frame.records) > FRAME_RECORDS_MAX:
+        raise FrameError(f"a frame of {len(frame.records)} records is over the limit", code="frame.too_large")
+    if frame.first_kept > frame.first or frame.last > _INT64_MAX:
+        raise FrameError("a frame's seq is out of range")
     if (frame.digests() or [frame.prev_digest])[-1] != frame.head_digest:
         raise FrameError("a frame's records do not add up to its head digest", code="frame.chain")
     return frame
@@ -136,10 +125,10 @@ def _inflate(payload: bytes) -> bytes:
         plain = inflater.decompress(payload, FRAME_EXPANDED_BYTES_MAX)
     except zlib.error as error:
         raise FrameError(f"a frame does not inflate: {error}") from error
-    if inflater.unconsumed_tail:
+    if inflater.unconsumed_tail and not inflater.eof:
         raise FrameError("a frame is over the limit when expanded", code="frame.too_large")
-    if not inflater.eof:
-        raise FrameError("a frame ends before its deflated data does")
+    if not inflater.eof or inflater.unused_data:
+        raise FrameError("a frame does not end where its deflated data does")
     return plain
 
 
@@ -148,7 +137,7 @@ def fitting(records: Sequence[bytes], bytes_max: int) -> int:
 
     Deflates as it counts, so the answer follows the data: a backlog of like records packs 4-6 times.
     """
-    budget = min(bytes_max, FRAME_BYTES_MAX) - _ENVELOPE_ALLOWANCE
+    budget = min(bytes_max, FRAME_BYTES_MAX) - _HEADER_ALLOWANCE
     step = min(4096, budget)  # deflate holds data back; look at what it really made this often
     deflater = zlib.compressobj(_DEFLATE_LEVEL)
     wire = expanded = pending = fits = 0
@@ -158,7 +147,7 @@ def fitting(records: Sequence[bytes], bytes_max: int) -> int:
         wire += len(deflater.compress(data))
         if pending >= step or count == len(records):
             wire, pending = wire + len(deflater.flush(zlib.Z_SYNC_FLUSH)), 0
-            if wire > budget or expanded > FRAME_EXPANDED_BYTES_MAX - 1024:
+            if wire > budget or expanded > FRAME_EXPANDED_BYTES_MAX - 1024 or count > FRAME_RECORDS_MAX:
                 break
             fits = count
     return max(fits, 1)
