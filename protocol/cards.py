@@ -10,12 +10,12 @@ issue number, so a revoked or unknown serial still leads a restored cloud to the
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import base45
-import cbor2
 import msgspec
 
+from protocol.cbor import Count, convert, decode, encode
 from protocol.cose import Purpose, SigningKey, open_envelope
 from protocol.errors import CardError, EnvelopeError
 
@@ -27,7 +27,7 @@ PSEUDONYM_LENGTH = 8
 SERIAL_LENGTH = PSEUDONYM_LENGTH + 1
 TEXT_LENGTH_MAX = 512
 ALIAS_LENGTH_MAX = 24
-_EXPIRY, _CWT_ID, _ROLE, _ALIAS = 4, 7, -70001, -70002
+_LABELS = {"expires_s": 4, "serial": 7, "role": -70001, "alias": -70002}  # RFC 8392 §4, then our own
 
 
 class Role(IntEnum):
@@ -41,10 +41,10 @@ class Role(IntEnum):
 class Card(msgspec.Struct, frozen=True):
     """A card's claims. `serial` has 9 bytes, `expires_s` is seconds since 1970 UTC."""
 
-    serial: bytes
+    serial: Annotated[bytes, msgspec.Meta(min_length=SERIAL_LENGTH, max_length=SERIAL_LENGTH)]
     role: Role
-    alias: str
-    expires_s: int
+    alias: Annotated[str, msgspec.Meta(max_length=ALIAS_LENGTH_MAX)]
+    expires_s: Count
 
     @property
     def pseudonym(self) -> bytes:
@@ -54,12 +54,9 @@ class Card(msgspec.Struct, frozen=True):
 
 def build_card(card: Card, key: SigningKey) -> str:
     """The text of the card's QR. Raises CardError if a claim is out of range."""
-    if len(card.serial) != SERIAL_LENGTH or len(card.alias) > ALIAS_LENGTH_MAX:
-        raise CardError(
-            f"a card has a serial of {SERIAL_LENGTH} bytes and an alias of at most {ALIAS_LENGTH_MAX}"
-        )
-    claims = {_EXPIRY: card.expires_s, _CWT_ID: card.serial, _ROLE: int(card.role), _ALIAS: card.alias}
-    encoded: bytes = base45.b45encode(key.sign(Purpose.CARD, cbor2.dumps(claims)))
+    payload = encode({label: getattr(card, name) for name, label in _LABELS.items()}, "a card", CardError)
+    _card(decode(payload, "a card", CardError))
+    encoded: bytes = base45.b45encode(key.sign(Purpose.CARD, payload))
     return PREFIX + encoded.decode("ascii")
 
 
@@ -72,13 +69,13 @@ def open_card(text: str, key_for: Callable[[bytes], bytes | None]) -> Card:
     if not text.startswith(PREFIX) or len(text) > TEXT_LENGTH_MAX:
         raise CardError("this is not a member card; scan the QR with the ReLoop mark")
     try:
-        data = base45.b45decode(text.removeprefix(PREFIX))
-        claims = cbor2.loads(open_envelope(data, Purpose.CARD, key_for))
+        data: bytes = base45.b45decode(text.removeprefix(PREFIX))
+        payload = open_envelope(data, Purpose.CARD, key_for)
     except EnvelopeError as error:
         raise CardError(f"this card was not issued by the cloud: {error}", code="card.forged") from error
-    except (ValueError, cbor2.CBORError, TypeError, EOFError) as error:
+    except ValueError as error:
         raise CardError("this card cannot be read; clean it and try again") from error
-    return _card(claims)
+    return _card(decode(payload, "this card", CardError))
 
 
 def check_card(card: Card, wall_s: int | None, revoked: Callable[[bytes], bool]) -> Card:
@@ -94,12 +91,6 @@ def check_card(card: Card, wall_s: int | None, revoked: Callable[[bytes], bool])
 
 
 def _card(claims: object) -> Card:
-    match claims:
-        case {4: int(expires_s), 7: bytes(serial), -70001: int(role), -70002: str(alias)} if (
-            len(serial) == SERIAL_LENGTH
-            and role in Role.__members__.values()
-            and len(alias) <= ALIAS_LENGTH_MAX
-        ):
-            return Card(serial, Role(role), alias, expires_s)
-        case _:
-            raise CardError("this card's claims are not as they should be")
+    known = claims if isinstance(claims, dict) else {}
+    fields = {name: known.get(label) for name, label in _LABELS.items()}
+    return convert(fields, Card, "this card", CardError)

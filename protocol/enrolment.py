@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Annotated
 
-import cbor2
 import msgspec
 
 from protocol import VERSION
+from protocol.cbor import Digest, convert, decode, encode, require_version
 from protocol.cose import PUBLIC_KEY_LENGTH, Purpose, SigningKey, key_id_of, parse, verify
 from protocol.errors import EnvelopeError, ProtocolError
-from protocol.topics import check_gateway_id
+from protocol.topics import TopicError, check_gateway_id
 
 ENROLMENT_BYTES_MAX = 1024
 
@@ -33,14 +34,14 @@ class Enrolment(msgspec.Struct, array_like=True, frozen=True):
 
     v: int
     gateway: str
-    public_key: bytes
-    proof: bytes
+    public_key: Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_LENGTH, max_length=PUBLIC_KEY_LENGTH)]
+    proof: Digest
 
 
 def build_enrolment(gateway: str, secret: bytes, key: SigningKey) -> bytes:
     """Signed enrolment of `key` for `gateway` under the one-time code's 32-byte secret."""
     body = Enrolment(VERSION, check_gateway_id(gateway), key.public, proof_of(gateway, key.public, secret))
-    return key.sign(Purpose.ENROLMENT, cbor2.dumps(msgspec.to_builtins(body, builtin_types=(bytes,))))
+    return key.sign(Purpose.ENROLMENT, encode(body, "an enrolment", EnrolmentError))
 
 
 def open_enrolment(data: bytes) -> Enrolment:
@@ -51,19 +52,13 @@ def open_enrolment(data: bytes) -> Enrolment:
     if len(data) > ENROLMENT_BYTES_MAX:
         raise EnrolmentError("an enrolment is over its limit")
     envelope = parse(data)
+    value = decode(envelope.payload, "an enrolment", EnrolmentError)
+    require_version(value, VERSION, "an enrolment", EnrolmentError)
+    body = convert(value, Enrolment, "an enrolment", EnrolmentError)
     try:
-        body = msgspec.convert(cbor2.loads(envelope.payload), Enrolment)
-    except (
-        cbor2.CBORError,
-        msgspec.ValidationError,
-        ValueError,
-        TypeError,
-        EOFError,
-        RecursionError,
-    ) as error:
-        raise EnrolmentError(f"an enrolment cannot be read: {error}") from error
-    if body.v != VERSION or len(body.public_key) != PUBLIC_KEY_LENGTH:
-        raise EnrolmentError("an enrolment's version or key is not as it should be")
+        check_gateway_id(body.gateway)
+    except TopicError as error:
+        raise EnrolmentError(f"an enrolment names no gateway: {error}") from error
     if key_id_of(body.public_key) != envelope.key_id:
         raise EnvelopeError("an enrolment is not signed by the key it brings")
     verify(envelope, Purpose.ENROLMENT, body.public_key)
