@@ -47,7 +47,7 @@ def gateway_code_secret(code: str) -> bytes:
 def check_bin_code(code: str) -> str:
     """Return a bin's id (3–32 of A-Z, 0-9, inner hyphens, upper-cased), else raise CodeError."""
     upper = code.removeprefix(BIN_PREFIX).upper()
-    if not _BIN.fullmatch(upper):
+    if not code.isascii() or not _BIN.fullmatch(upper):
         raise CodeError(f"bin code {code!r} is not 3-32 letters, digits and hyphens")
     return upper
 

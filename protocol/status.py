@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from protocol.cbor import Count, Int31
 from protocol.errors import ProtocolError
+from protocol.topics import TopicError, check_gateway_id
 
 STATUS_BYTES_MAX = 4096
 
@@ -27,25 +29,32 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
 
     online: bool
     gateway: str
-    epoch: int
-    boot: int
-    head: int = 0
-    acked: int = 0
-    first_kept: int = 1
+    epoch: Count
+    boot: Int31
+    head: Count = 0
+    acked: Count = 0
+    first_kept: Count = 1
     software: str = ""
     documents: dict[str, str] = {}
 
 
 def write_status(status: Status) -> bytes:
-    """JSON bytes of a status."""
-    return msgspec.json.encode(status)
+    """JSON bytes of a status. Raises StatusError above STATUS_BYTES_MAX."""
+    data = msgspec.json.encode(status)
+    if len(data) > STATUS_BYTES_MAX:
+        raise StatusError(f"a status of {len(data)} bytes is over its limit")
+    return data
 
 
 def read_status(data: bytes) -> Status:
     """Read a status. Raises StatusError."""
     if len(data) > STATUS_BYTES_MAX:
-        raise StatusError("a status is over its limit")
+        raise StatusError(f"a status of {len(data)} bytes is over its limit")
     try:
-        return msgspec.json.decode(data, type=Status)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        status = msgspec.json.decode(data, type=Status)
+        check_gateway_id(status.gateway)
+    except (msgspec.DecodeError, TopicError, UnicodeError, RecursionError) as error:
         raise StatusError(f"a status cannot be read: {error}") from error
+    if b"\\u0000" in data:
+        raise StatusError("a status holds U+0000 in a text")
+    return status
