@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Any
 
 import msgspec
 
 from protocol.records import ClockQuality, Record, record_id
 
+_EXACT_MAX = 2**53 - 1  # RFC 7493 §2.2
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -18,7 +20,8 @@ def source_of(gateway: str, epoch: int) -> str:
 
 
 def to_cloudevent(gateway: str, epoch: int, record: Record, digest: bytes) -> dict[str, Any]:
-    """JSON-ready CloudEvent. Bytes in the data are lower-case hex; `sequence` is zero-padded seq.
+    """JSON-ready CloudEvent. Bytes in the data are lower-case hex, numbers beyond ±2⁵³
+    decimal text, enumerations their names in lower case; `sequence` is zero-padded seq.
 
     `time` is absent when the wall time lies outside the years 1–9999.
     """
@@ -41,14 +44,19 @@ def to_cloudevent(gateway: str, epoch: int, record: Record, digest: bytes) -> di
 
 def _readable(record: Record) -> dict[str, Any]:
     fields = msgspec.structs.asdict(record.body)
-    return {
-        name: value.hex()
-        if isinstance(value, bytes)
-        else value.name.lower()
-        if hasattr(value, "name")
-        else value
-        for name, value in fields.items()
-    }
+    return {name: _json_value(value) for name, value in fields.items()}
+
+
+def _json_value(value: object) -> object:
+    match value:
+        case Enum():
+            return value.name.lower()
+        case bytes():
+            return value.hex()
+        case int() if abs(value) > _EXACT_MAX:
+            return str(value)  # an epoch: readers that hold numbers as doubles would change it
+        case _:
+            return value
 
 
 def _timestamp(wall_ms: int) -> str | None:

@@ -8,7 +8,7 @@ applied once, in order. Go-back-N with cumulative signed acks:
   ---------------------------  --------------------------  --------------------------  -------------------
   room in window, unsent > 0   send [sent+1 ..]            closed epoch                FORKED
   ack through > acked, d ok    acked, double frame size    first > t+1, older are kept GAP expect t+1
-  ack expect = t+1, echo ours  rewind to t                 first > t+1 = first_kept    take all, note loss
+  ack expect = t+1, in flight  rewind to t                 first > t+1 = first_kept    take all, note loss
   ack FORKED, echo ours        ask for a new epoch         first = t+1, prev = d       take all
   ack through > head           ask for a new epoch         first = t+1, prev ≠ d       FORKED
   ack d differs                refuse, alarm               overlaps t, digest at t = d take the rest
@@ -25,6 +25,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from protocol.acks import Ack, Echo, Verdict
 from protocol.frames import FRAME_BYTES_MAX, FRAME_BYTES_MIN, Frame
@@ -76,7 +78,7 @@ class Sender:
     window: int = 1
     frame_bytes: int = FRAME_BYTES_MIN
     sent: int = field(init=False)
-    _flights: deque[int] = field(default_factory=deque)
+    _flights: deque[tuple[int, Echo]] = field(default_factory=deque)
     _echoes: deque[Echo] = field(default_factory=lambda: deque(maxlen=_ECHOES_KEPT))
 
     def __post_init__(self) -> None:
@@ -105,7 +107,8 @@ class Sender:
     def dispatched(self, last: int, echo: Echo) -> None:
         """A frame ending at `last` and carrying the clock sample `echo` left on a road."""
         self.sent = last
-        self._flights.append(last)
+        self.head = max(self.head, last)  # the journal may have grown since `appended` was last told
+        self._flights.append((last, echo))
         self._echoes.append(echo)
 
     def stalled(self) -> None:
@@ -123,7 +126,7 @@ class Sender:
         """Apply a verified ack. `digest_at(seq)` is the journal's digest, None if it is not held."""
         if ack.gateway != self.gateway or ack.epoch != self.epoch:
             return AckOutcome.FOREIGN
-        ours = ack.echo in self._echoes
+        ours = self.answers(ack)
         if ack.verdict is Verdict.FORKED or ack.through > self.head:
             return AckOutcome.NEW_EPOCH if ours else AckOutcome.STALE
         if ack.through < self.acked and not (ours and ack.expect == ack.through + 1):
@@ -131,6 +134,10 @@ class Sender:
         if not self._agrees(ack, digest_at):
             return AckOutcome.MISMATCH
         return self._apply(ack)
+
+    def answers(self, ack: Ack) -> bool:
+        """Whether the ack answers a frame dispatched here lately: only then may it set a clock."""
+        return ack.echo in self._echoes
 
     def _agrees(self, ack: Ack, digest_at: Callable[[int], bytes | None]) -> bool:
         if ack.through == 0:
@@ -141,9 +148,10 @@ class Sender:
 
     def _apply(self, ack: Ack) -> AckOutcome:
         before, self.acked = self.acked, ack.through
-        while self._flights and self._flights[0] <= ack.through:
+        flying = any(echo == ack.echo for _, echo in self._flights)
+        while self._flights and self._flights[0][0] <= ack.through:
             self._flights.popleft()
-        if ack.expect is not None:
+        if ack.expect is not None and (flying or ack.through < before):
             self.road_lost()
             return AckOutcome.REWOUND
         self.sent = max(self.sent, ack.through)
@@ -170,8 +178,7 @@ class Cursor:
         return cls(gateway, epoch, 0, genesis_digest(gateway, epoch))
 
 
-@dataclass(frozen=True, slots=True)
-class Fresh:
+class Fresh(msgspec.Struct, frozen=True, gc=False):
     """A record that extends the chain: apply it."""
 
     seq: int
@@ -205,25 +212,26 @@ def receive(cursor: Cursor, frame: Frame, known: Callable[[int], bytes | None]) 
     if frame.first > through + 1:
         if frame.first > frame.first_kept:
             return Received(Verdict.GAP, cursor, expect=through + 1)
-        return _take(cursor, frame, 0, lost=(through + 1, frame.first - 1))
+        return _take(cursor, frame, frame.digests(), 0, lost=(through + 1, frame.first - 1))
     digests = frame.digests()
     if frame.last < through:
         stored = known(frame.last) if frame.records else known(frame.first - 1)
-        return _agreed(cursor, frame, stored is None or stored == frame.head_digest, len(digests))
+        return _agreed(cursor, frame, digests, len(digests), stored in {None, frame.head_digest})
     skip = through - frame.first + 1
     at_cursor = digests[skip - 1] if skip else frame.prev_digest
-    return _agreed(cursor, frame, at_cursor == cursor.digest, skip)
+    return _agreed(cursor, frame, digests, skip, at_cursor == cursor.digest)
 
 
-def _agreed(cursor: Cursor, frame: Frame, same: bool, skip: int) -> Received:
+def _agreed(cursor: Cursor, frame: Frame, digests: list[bytes], skip: int, same: bool) -> Received:
     if same:
-        return _take(cursor, frame, skip)
+        return _take(cursor, frame, digests, skip)
     closed = Cursor(cursor.gateway, cursor.epoch, cursor.through, cursor.digest, closed=True)
     return Received(Verdict.FORKED, closed)
 
 
-def _take(cursor: Cursor, frame: Frame, skip: int, lost: tuple[int, int] | None = None) -> Received:
-    digests = frame.digests()
+def _take(
+    cursor: Cursor, frame: Frame, digests: list[bytes], skip: int, lost: tuple[int, int] | None = None
+) -> Received:
     fresh = tuple(
         Fresh(frame.first + index, frame.records[index], digests[index])
         for index in range(skip, len(frame.records))
