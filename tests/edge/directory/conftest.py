@@ -1,0 +1,17 @@
+"""Fixtures of the directory's tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.edge.directory.signing_cloud import Cloud, HandClock
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()

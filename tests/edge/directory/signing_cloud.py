@@ -1,0 +1,72 @@
+"""A cloud with its keys, and a clock that tests turn by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.cose import SigningKey
+from protocol.documents import (
+    CatalogBody,
+    CloudKey,
+    ConfigBody,
+    KeysBody,
+    KeyUse,
+    Material,
+    RevocationsBody,
+    build_document,
+)
+from protocol.records import ClockQuality
+
+NOW_MS = 1_780_000_000_000
+DAY_S = 86_400
+
+
+@dataclass
+class HandClock:
+    """A clock that stands until it is moved."""
+
+    wall: int = NOW_MS
+    mono: int = 5_000
+    worth: ClockQuality = ClockQuality.SYNCED
+
+    def monotonic(self) -> float:
+        return self.mono / 1000
+
+    def mono_ms(self) -> int:
+        return self.mono
+
+    def wall_ms(self) -> int:
+        return self.wall
+
+    def quality(self) -> ClockQuality:
+        return self.worth
+
+    async def sleep(self, seconds: float) -> None:
+        self.mono += int(seconds * 1000)
+
+
+class Cloud:
+    """Signs documents as the cloud would."""
+
+    def __init__(self) -> None:
+        self.root, self.document, self.card, self.ack = (
+            SigningKey.from_seed(bytes([number]) * 32) for number in range(1, 5)
+        )
+
+    def keys(self, version: int = 1, generation: int = 1, not_after_s: int | None = None) -> bytes:
+        end_s = not_after_s if not_after_s is not None else NOW_MS // 1000 + 400 * DAY_S
+        pairs = ((KeyUse.DOCUMENT, self.document), (KeyUse.CARD, self.card), (KeyUse.ACK, self.ack))
+        body = KeysBody([CloudKey(use, key.public, 0, end_s) for use, key in pairs])
+        return build_document("keys", generation, version, NOW_MS, body, self.root)
+
+    def catalog(
+        self, version: int = 1, generation: int = 1, issued_ms: int = NOW_MS, rate: int = 25
+    ) -> bytes:
+        body = CatalogBody([Material("pet", "PET bottles", "पेट बोतल", "pet", rate, version)], 7 * DAY_S)
+        return build_document("catalog", generation, version, issued_ms, body, self.document)
+
+    def revocations(self, serials: bytes, version: int = 1) -> bytes:
+        return build_document("revocations", 1, version, NOW_MS, RevocationsBody(serials), self.document)
+
+    def config(self) -> bytes:
+        return build_document("config", 1, 1, NOW_MS, ConfigBody("thamel", "Thamel"), self.document)
