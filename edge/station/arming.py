@@ -8,6 +8,7 @@ Does not own readings (`devices`), nor who is credited (`deposit`).
                                                                            tare against a saved load is gone
     armed                       a load is captured                         unarmed, that gross is saved
     unarmed, load saved         TARE, stable reading = the saved load      armed, net counts from there
+                                (within one division)
     unarmed, load saved         TARE, any other reading                    refused: not armed
     unarmed, nothing saved      TARE                                       refused: not armed
     armed, load saved below     TARE, reading at least the saved load      armed, net counts from there
@@ -171,7 +172,8 @@ def _tared_on_saved(plate: Plate, saved_g: int, mass_g: int, division_g: int) ->
     above = mass_g > saved_g + division_g
     if below or (above and not plate.armed):
         return Message.NOT_ARMED
-    return Plate(armed=True, saved_g=saved_g, tare=Tare(TareKind.WEIGHED, mass_g))
+    # Drift below what was saved must not count those grams again.
+    return Plate(armed=True, saved_g=saved_g, tare=Tare(TareKind.WEIGHED, max(mass_g, saved_g)))
 
 
 def _division_g(view: ScaleView, rules: Rules) -> int:

@@ -132,7 +132,8 @@ def _idle(picture: Picture, idle: Idle, common: Screen) -> Screen:
     if not picture.around.claimed:
         return _with(common, name=Name.UNCLAIMED)
     if idle.receipt is not None:
-        shown = _with(common, name=Name.RECEIPT, buttons=(Button.DONE,), message=idle.message)
+        tiles = offers(picture.catalog)
+        shown = _with(common, name=Name.RECEIPT, buttons=(Button.DONE,), message=idle.message, tiles=tiles)
         return _with(
             shown,
             receipt=idle.receipt,
@@ -168,7 +169,7 @@ def _deposit(picture: Picture, state: deposit.Deposit, common: Screen) -> Screen
         alias=state.holder.alias,
         holder=state.holder.kind.name.lower(),
         claim_code=state.holder.claim_code,
-        tiles=offers(picture.catalog) if state.open else (),
+        tiles=offers(picture.catalog) if state.open or state.phase is deposit.Phase.RECEIPT else (),
         tile=state.offer.tile if state.offer else None,
         weight=_weight(picture, state.plate, state.offer.tile if state.offer else None) if weighing else None,
         lines=lines,

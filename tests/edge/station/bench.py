@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from edge.config import JournalSettings, ScaleSettings, StationSettings
 from edge.devices.events import Scan
 from edge.devices.readings import Reading, ScaleView, Status
-from edge.journal import AsyncJournal, Journal
+from edge.errors import JournalError
+from edge.journal import AsyncJournal, Entry, Journal
 from edge.station.ports import Surroundings
 from edge.station.station import Station
 from protocol.bodies import Body
@@ -135,6 +137,28 @@ class OpenDirectory:
         return self.settings
 
 
+class UnreliableDisk(AsyncJournal):
+    """The real journal on a disk with planned faults, one per append.
+
+    `refused`: nothing was saved and the journal knows. `lost`: nothing was saved, but nobody can tell.
+    `saved`: it was saved, but nobody can tell.
+    """
+
+    plan: deque[Literal["refused", "lost", "saved"]]
+
+    async def append(self, *bodies: Body) -> list[Entry]:
+        match self.plan.popleft() if self.plan else None:
+            case "refused":
+                raise JournalError("the disk refused", code="journal.failed")
+            case "lost":
+                raise JournalError("nobody can tell", code="journal.unsure")
+            case "saved":
+                await super().append(*bodies)
+                raise JournalError("nobody can tell", code="journal.unsure")
+            case None:
+                return await super().append(*bodies)
+
+
 class Site:
     """A drop point: one journal on disk, one station that can crash and start again, one plate."""
 
@@ -148,17 +172,19 @@ class Site:
         self.settings = StationSettings(preset_tares_g=(500,))
         self.boot_id = BOOT_ID
         self._random = itertools.count(1)
-        self.journal: AsyncJournal
+        self.journal: UnreliableDisk
         self.station: Station
 
     def secret(self, length: int) -> bytes:
-        return (next(self._random) * 0x9E3779B97F4A7C15F39CC0605CEDC834 % 2 ** (8 * length)).to_bytes(length)
+        number = next(self._random) * 0x9E3779B97F4A7C15F39CC0605CEDC834
+        return (number % (1 << 8 * length)).to_bytes(length, "big")
 
     async def start(self) -> Station:
         core = Journal.open(
             self.folder, GATEWAY, self.clock, self.secret, JournalSettings(), boot_id=self.boot_id
         )
-        self.journal = AsyncJournal(core)
+        self.journal = UnreliableDisk(core)
+        self.journal.plan = deque()
         self.station = Station(
             journal=self.journal,
             directory=self.directory,

@@ -1,0 +1,241 @@
+"""Whatever is pressed, scanned, weighed, broken and crashed in any order: every load counts at most once.
+
+The model knows the truth about the plate: which bags lie there, which of them a weighing has counted. The
+station is the real one, on the real journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from edge.devices.readings import Status
+from edge.station.screen import Button, Name
+from protocol.bodies import (
+    BinWeighed,
+    DepositClosed,
+    DepositOpened,
+    TareKind,
+    WeighingRecorded,
+    WeighingVoided,
+)
+from protocol.cards import Role
+from tests.edge.station.bench import (
+    DIVISION_G,
+    Site,
+    bin_code,
+    card,
+    card_text,
+    moving,
+    refused,
+    stable,
+    unwell,
+)
+
+MASSES_G = st.integers(min_value=1, max_value=600).map(lambda steps: steps * DIVISION_G)
+WEIGHS = (Button.CONFIRM, Button.BIN_WEIGH)
+OTHERS = [button for button in Button if button not in WEIGHS]
+VALUES = {Button.MATERIAL: "pet", Button.PRESET_TARE: "500", Button.BIN_ESTIMATE: "900", Button.MANUAL: "700"}
+CARDS = {
+    role: card_text(name, role)
+    for name, role in (("Asha", Role.CITIZEN), ("Bina", Role.COLLECTOR), ("Chet", Role.STEWARD))
+}
+
+
+@dataclass(eq=False)
+class Bag:
+    """One load from being put on the plate to being taken off; `counted_by` is the seq that counted it."""
+
+    mass_g: int
+    counted_by: int | None = None
+
+
+class AnyOrder(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.folder = tempfile.TemporaryDirectory()
+        self.site = Site(Path(self.folder.name))
+        self.loop.run_until_complete(self.site.start())
+        self.plate: list[Bag] = []
+        self.known: dict[int, WeighingRecorded | BinWeighed] = {}
+        self.voids: set[int] = set()
+        self.may_record = False
+        self.at_rest = True
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.site.stop())
+        self.loop.close()
+        self.folder.cleanup()
+
+    @property
+    def on_plate_g(self) -> int:
+        return sum(bag.mass_g for bag in self.plate)
+
+    def see(self, lifted_g: int = 0) -> None:
+        self.at_rest = True
+        self.loop.run_until_complete(self.site.see(stable(self.on_plate_g - lifted_g)))
+
+    @rule(mass_g=MASSES_G)
+    def put_a_bag_on(self, mass_g: int) -> None:
+        self.plate.append(Bag(mass_g))
+        self.see()
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.plate)
+    def take_a_bag_off(self, data: st.DataObject) -> None:
+        self.plate.remove(data.draw(st.sampled_from(self.plate)))
+        self.see()
+
+    @rule(mass_g=MASSES_G, data=st.data())
+    @precondition(lambda self: self.plate)
+    def swap_a_bag_without_a_zero(self, mass_g: int, data: st.DataObject) -> None:
+        self.plate.append(Bag(mass_g))
+        self.plate.remove(data.draw(st.sampled_from(self.plate[:-1])))
+        self.see()
+
+    @rule()
+    def clear_the_plate(self) -> None:
+        self.plate.clear()
+        self.see()
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.on_plate_g > 2 * DIVISION_G)
+    def support_the_load_by_hand(self, data: st.DataObject) -> None:
+        self.see(lifted_g=data.draw(st.integers(1, self.on_plate_g - DIVISION_G)))
+
+    @rule()
+    def let_it_settle(self) -> None:
+        self.see()
+
+    @rule(kind=st.sampled_from(["moving", "overload", "underload", "error", "stale", "absent", "fault"]))
+    def the_scale_is_not_at_rest(self, kind: str) -> None:
+        self.at_rest = False
+        mass_g = self.on_plate_g
+        match kind:
+            case "moving":
+                view = moving(mass_g)
+            case "stale" | "absent" | "fault" as health:
+                view = unwell(health, mass_g)
+            case _:
+                view = refused(Status(kind))
+        self.loop.run_until_complete(self.site.see(view))
+
+    @rule(button=st.sampled_from(WEIGHS), times=st.integers(1, 3))
+    def confirm(self, button: Button, times: int) -> None:
+        async def all_at_once() -> None:
+            await asyncio.gather(*(self.site.station.press(button) for _ in range(times)))
+
+        self.may_record = self.at_rest
+        self.loop.run_until_complete(all_at_once())
+
+    @rule(button=st.sampled_from(OTHERS))
+    def press(self, button: Button) -> None:
+        self.loop.run_until_complete(self.site.station.press(button, VALUES.get(button)))
+
+    @rule()
+    @precondition(lambda self: self.site.station.screen.name in {Name.IDLE, Name.RECEIPT})
+    def begin_and_choose(self) -> None:
+        for button in (Button.DONE, Button.GUEST, Button.MATERIAL):
+            self.loop.run_until_complete(self.site.station.press(button, VALUES.get(button)))
+
+    @rule()
+    @precondition(lambda self: self.site.station.screen.name in {Name.SAVED, Name.CHOOSE})
+    def choose(self) -> None:
+        self.loop.run_until_complete(self.site.station.press(Button.MATERIAL, "pet"))
+
+    @rule(role=st.sampled_from(Role))
+    def scan_a_card(self, role: Role) -> None:
+        self.loop.run_until_complete(self.site.station.scanned(card(CARDS[role])))
+
+    @rule(number=st.integers(1, 3))
+    def scan_a_bin(self, number: int) -> None:
+        self.loop.run_until_complete(self.site.station.scanned(bin_code(f"BIN-{number}")))
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 30.0, 100.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.loop.run_until_complete(self.site.tick(seconds))
+
+    @rule(fault=st.sampled_from(["refused", "lost", "saved"]))
+    def the_next_append_fails(self, fault: Literal["refused", "lost", "saved"]) -> None:
+        self.site.journal.plan.append(fault)
+
+    @rule()
+    def crash_and_restart(self) -> None:
+        self.loop.run_until_complete(self.site.crash())
+
+    @invariant()
+    def every_new_weighing_counts_only_what_was_not_counted(self) -> None:
+        for seq, body in self.weighings().items() - self.known.items():
+            assert self.may_record, "recorded without a confirm on a stable reading"
+            self.may_record = False
+            assert body.gross_g - body.tare_g == body.net_g > 0
+            fresh = [bag for bag in self.plate if bag.counted_by is None]
+            assert body.net_g <= sum(bag.mass_g for bag in fresh)
+            if body.tare_kind is TareKind.NONE and body.gross_g == self.on_plate_g:
+                assert body.net_g == sum(bag.mass_g for bag in fresh)
+            for bag in fresh:
+                bag.counted_by = seq
+            self.known[seq] = body
+        self.may_record = False
+
+    @invariant()
+    def a_voided_load_may_be_counted_again(self) -> None:
+        for void in self.found(WeighingVoided).values():
+            assert isinstance(void, WeighingVoided)
+            if void.weighing not in self.voids:
+                self.voids.add(void.weighing)
+                for bag in self.plate:
+                    bag.counted_by = None if bag.counted_by == void.weighing else bag.counted_by
+
+    @invariant()
+    def what_the_screen_shows_as_saved_is_in_the_journal(self) -> None:
+        screen = self.site.station.screen
+        records = self.weighings()
+        for line in screen.lines:
+            body = records[line.seq]
+            assert isinstance(body, WeighingRecorded)
+            assert line.seq not in self.voids
+            assert (line.net_g, line.points) == (body.net_g, body.points)
+        assert screen.name is not Name.SAVED or screen.lines
+
+    @invariant()
+    def a_deposit_is_closed_at_most_once_with_the_sum_of_its_weighings(self) -> None:
+        opened = self.found(DepositOpened)
+        closed = [body for body in self.found(DepositClosed).values() if isinstance(body, DepositClosed)]
+        assert len({body.deposit for body in closed}) == len(closed)
+        for body in closed:
+            assert body.deposit in opened
+            kept = [
+                weighing.net_g
+                for seq, weighing in self.weighings().items()
+                if isinstance(weighing, WeighingRecorded)
+                and weighing.deposit == body.deposit
+                and seq not in self.voids
+            ]
+            assert (body.weighings, body.net_g) == (len(kept), sum(kept))
+
+    def found(self, *kinds: type) -> dict[int, object]:
+        journal = self.site.journal.journal
+        bodies = ((entry.seq, entry.record.body) for entry in journal.entries())
+        return {seq: body for seq, body in bodies if isinstance(body, kinds)}
+
+    def weighings(self) -> dict[int, WeighingRecorded | BinWeighed]:
+        found = self.found(WeighingRecorded, BinWeighed)
+        return {seq: body for seq, body in found.items() if isinstance(body, WeighingRecorded | BinWeighed)}
+
+
+AnyOrder.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+test_any_order = AnyOrder.TestCase
