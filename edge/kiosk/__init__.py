@@ -1,1 +1,1 @@
-"""The page on the drop point's screen: shows the station's screen, hands presses to it, decides nothing itself."""
+"""The page on the drop point's screen: shows what the station shows, hands presses on, decides nothing."""

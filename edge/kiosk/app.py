@@ -17,7 +17,7 @@ from starlette.routing import Route
 from edge.errors import EdgeError
 from edge.kiosk.errors import KioskError
 from edge.kiosk.events import VIEWERS_MAX, Streams
-from edge.kiosk.files import load_files
+from edge.kiosk.files import FOLDERS, load_files
 from edge.kiosk.guard import Guard
 from edge.kiosk.problems import edge_error, http_error
 from edge.kiosk.rendering import Pages
@@ -54,8 +54,9 @@ def create_kiosk(
     station: StationPort, *, language: Language = Language.NE, viewers_max: int = VIEWERS_MAX
 ) -> Starlette:
     """Build the application. `language` greets whoever has not chosen; `viewers_max` bounds open pages."""
-    kiosk = Kiosk(station, language, Streams(station, viewers_max))
-    return Starlette(
+    streams = Streams(station, viewers_max)
+    kiosk = Kiosk(station, language, streams)
+    app = Starlette(
         routes=[
             Route("/", kiosk.page),
             Route("/screen", kiosk.fragment),
@@ -63,11 +64,13 @@ def create_kiosk(
             Route("/api/events", kiosk.events),
             Route("/api/press", kiosk.press, methods=["POST"]),
             Route("/api/language", kiosk.language, methods=["POST"]),
-            Route("/{folder:str}/{name:str}", kiosk.file),
+            *(Route(f"/{folder}/{{name}}", kiosk.file) for folder in FOLDERS),
         ],
         middleware=[Middleware(Guard)],
         exception_handlers={EdgeError: edge_error, HTTPException: http_error},
     )
+    app.state.streams = streams
+    return app
 
 
 class Kiosk:
@@ -118,10 +121,9 @@ class Kiosk:
 
     async def file(self, request: Request) -> Response:
         """GET /assets/… and /pictures/…: files held in memory, revalidated by their digest."""
-        path = f"{request.path_params['folder']}/{request.path_params['name']}"
-        file = self._files.get(path)
+        file = self._files.get(request.url.path)
         if file is None:
-            raise KioskError(f"there is no /{path}", code="kiosk.path.unknown", status=404)
+            raise KioskError(f"there is no {request.url.path}", code="kiosk.path.unknown", status=404)
         headers = {"ETag": file.etag, "Cache-Control": "no-cache"}
         if request.headers.get("if-none-match") == file.etag:
             return Response(status_code=304, headers=headers)
@@ -146,8 +148,12 @@ async def _body(request: Request, kind: type[T]) -> T:
     async for chunk in request.stream():
         data += chunk
         if len(data) > BODY_BYTES_MAX:
-            raise KioskError(f"the body has at most {BODY_BYTES_MAX} bytes", code="kiosk.body.long", status=413)
+            raise KioskError(
+                f"the body has at most {BODY_BYTES_MAX} bytes", code="kiosk.body.long", status=413
+            )
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise KioskError(f"the body is not what is expected here: {error}", code="kiosk.body", status=422) from error
+        raise KioskError(
+            f"the body is not what is expected here: {error}", code="kiosk.body", status=422
+        ) from error

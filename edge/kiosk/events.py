@@ -35,12 +35,20 @@ class Streams:
         self._station = station
         self._viewers_max = viewers_max
         self.viewers = 0
+        self._slots: set[Slot] = set()
+
+    def close(self) -> None:
+        """End every stream after what it has to send, so that a stop need not wait for browsers."""
+        for slot in self._slots:
+            slot.end()
 
     def open(self) -> AsyncIterator[bytes]:
         """Return one viewer's stream of SSE bytes; raises `kiosk.viewers.full`."""
         if self.viewers >= self._viewers_max:
             raise KioskError(
-                f"{self._viewers_max} pages are open already; close one", code="kiosk.viewers.full", status=503
+                f"{self._viewers_max} pages are open already; close one",
+                code="kiosk.viewers.full",
+                status=503,
             )
         return self._stream()
 
@@ -50,6 +58,7 @@ class Streams:
             return
         self.viewers += 1
         slot = Slot()
+        self._slots.add(slot)
         pump = asyncio.create_task(self._pump(slot))
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
@@ -59,6 +68,7 @@ class Streams:
                 await slot.urgent(WEIGHT_GAP_S)
         finally:
             self.viewers -= 1
+            self._slots.discard(slot)
             pump.cancel()
             with suppress(asyncio.CancelledError):
                 await pump

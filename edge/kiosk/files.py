@@ -22,9 +22,9 @@ class File:
 
 
 def load_files() -> dict[str, File]:
-    """All files by their path, for example `assets/kiosk.css`."""
+    """All files by their path, for example `/assets/kiosk.css`."""
     paths = (path for folder in FOLDERS for path in (HERE / folder).iterdir())
-    return {f"{path.parent.name}/{path.name}": _load(path) for path in paths if path.suffix in MEDIA_TYPES}
+    return {f"/{path.parent.name}/{path.name}": _load(path) for path in paths if path.suffix in MEDIA_TYPES}
 
 
 def picture_names() -> frozenset[str]:

@@ -9,5 +9,7 @@ def qr_svg(text: str, label: str) -> str:
     Level M survives smudges and sun glare on a street screen without making modules too small.
     """
     code = segno.make(text, error="m", micro=False, boost_error=False)
-    svg: str = code.svg_inline(border=4, omitsize=True, svgclass="qr", lineclass=None, dark="#000", light="#fff", title=label)
+    svg: str = code.svg_inline(
+        border=4, omitsize=True, svgclass="qr", lineclass=None, dark="#000", light="#fff", title=label
+    )
     return svg

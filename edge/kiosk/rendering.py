@@ -19,6 +19,7 @@ from edge.station.screen import Line, Notice, Screen, Tile
 TEMPLATES = Path(__file__).with_name("templates")
 NOTICES_SHOWN_MAX = 3
 TILES_PER_PAGE = 8
+MATERIALS_MAX = 256
 PROBLEMS = (
     Notice.SCALE_FAULT,
     Notice.SCALE_ABSENT,
@@ -29,9 +30,22 @@ PROBLEMS = (
     Notice.CATALOG_OLD,
 )
 """What hinders people, worst first. The network and the clock hinder nobody: they stand in the header."""
+
 WEIGH_STATES = (
-    "ready moving stable light overload underload error no_fresh absent fault not_armed not_armed_more".split()
+    "ready",
+    "moving",
+    "stable",
+    "light",
+    "overload",
+    "underload",
+    "error",
+    "no_fresh",
+    "absent",
+    "fault",
+    "not_armed",
+    "not_armed_more",
 )
+"""What the page may say about the live weight; it judges, the words come from here."""
 
 
 class Pages:
@@ -41,6 +55,7 @@ class Pages:
         self._default = default
         self._words = load_words()
         self._pictures = picture_names()
+        self._tiles: dict[str, Tile] = {}
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -59,6 +74,7 @@ class Pages:
 
     def _render(self, template: str, screen: Screen, language: Language) -> str:
         words = self._words[language]
+        self._remember(screen.tiles)
         return self._templates.get_template(template).render(
             s=screen,
             w=words,
@@ -71,9 +87,18 @@ class Pages:
             live_words=json.dumps({state: words(f"weigh.{state}") for state in WEIGH_STATES}),
             picture=self._picture,
             name_of=lambda tile: _name(tile, language),
-            name_of_line=lambda line: _name_of_line(line, screen, language),
+            name_of_line=lambda line: self._name_of_line(line, language),
             qr=lambda text: Markup(qr_svg(text, words("receipt.qr"))),  # noqa: S704 - segno escapes its title
         )
+
+    def _remember(self, tiles: tuple[Tile, ...]) -> None:
+        """Keep the names of the materials offered last: a receipt names materials but offers none."""
+        if tiles:
+            self._tiles = {tile.code: tile for tile in tiles[:MATERIALS_MAX]}
+
+    def _name_of_line(self, line: Line, language: Language) -> str:
+        tile = self._tiles.get(line.material)
+        return line.material if tile is None else _name(tile, language)
 
     def _picture(self, tile: Tile) -> str:
         name = tile.picture if tile.picture in self._pictures else FALLBACK_PICTURE
@@ -82,14 +107,6 @@ class Pages:
 
 def _name(tile: Tile, language: Language) -> str:
     return tile.name_ne if language is Language.NE else tile.name_en
-
-
-def _name_of_line(line: Line, screen: Screen, language: Language) -> str:
-    """Name a saved weighing's material; its code if the screen no longer carries the tile."""
-    for tile in (*screen.tiles, *([screen.tile] if screen.tile else [])):
-        if tile.code == line.material:
-            return _name(tile, language)
-    return line.material
 
 
 def _status(screen: Screen, words: Words) -> str:

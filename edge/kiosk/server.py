@@ -13,11 +13,11 @@ from edge.kiosk.errors import PortTakenError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from starlette.types import ASGIApp
+    from starlette.applications import Starlette
 
 CONNECTIONS_MAX = 64
 STOP_S_MAX = 1
-"""Open event streams never end by themselves; this long they may delay a clean stop."""
+"""Streams end at once when the kiosk stops; a browser that does not read may delay the stop so long."""
 
 
 class _Server(uvicorn.Server):
@@ -30,7 +30,8 @@ class _Server(uvicorn.Server):
 class KioskServer:
     """Listens at once, so that `url` is known and a taken port is an error before anything runs."""
 
-    def __init__(self, app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, app: Starlette, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._app = app
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{self.port}"
@@ -55,6 +56,7 @@ class KioskServer:
     def stop(self) -> None:
         """Take no more requests and let `run` return, within about STOP_S_MAX."""
         self._server.should_exit = True
+        self._app.state.streams.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
