@@ -1,4 +1,4 @@
-"""Keeps one device's port open for ever: opens, runs a session, notices the loss, waits, opens again.
+"""Keeps one device's port open for ever: opens, talks, notices the loss, waits, opens again.
 
 A device that is missing at start is a state, not an error. Owns no bytes and no meaning.
 """
@@ -16,7 +16,7 @@ RETRY_FIRST_S: Final = 0.2
 RETRY_MAX_S: Final = 1.0
 """Bound of the pause between attempts: plugged in again, a device is back well within 3 s."""
 STEADY_S: Final = 5.0
-"""A session that lasted this long makes the next pause short again; a port that flaps stays slow."""
+"""A conversation that lasted this long makes the next pause short again; a port that flaps stays slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,35 +63,33 @@ class Link:
         """How often the port was opened."""
 
     async def run(
-        self, session: Callable[[SerialPort], Awaitable[None]], on_trouble: Callable[[], None]
+        self, talk: Callable[[SerialPort], Awaitable[None]], on_trouble: Callable[[], None]
     ) -> None:
-        """Run `session` on every port we get, for ever; `on_trouble` is told when `trouble` was set."""
+        """Run `talk` on every port we get, for ever; `on_trouble` is told when `trouble` was set."""
         while True:
             began_s = self._clock.monotonic()
-            self.trouble = await self._once(session)
+            self.trouble = await self._once(talk)
             on_trouble()
             if self._clock.monotonic() - began_s >= STEADY_S:
                 self._pause_s = RETRY_FIRST_S
             await self._clock.sleep(self._pause_s)
             self._pause_s = min(self._pause_s * 2, RETRY_MAX_S)
 
-    async def _once(self, session: Callable[[SerialPort], Awaitable[None]]) -> DeviceError:
+    async def _once(self, talk: Callable[[SerialPort], Awaitable[None]]) -> DeviceError:
         try:
             port = await SerialPort.open(self._line.port, baud=self._line.baud, framing=self._line.framing)
         except PortError as error:
             return error
-        trouble = await self._attached(port, session)
+        trouble = await self._attached(port, talk)
         self._on_event(Detached(self._line.device, self._line.port, trouble.code, str(trouble)))
         return trouble
 
-    async def _attached(
-        self, port: SerialPort, session: Callable[[SerialPort], Awaitable[None]]
-    ) -> DeviceError:
+    async def _attached(self, port: SerialPort, talk: Callable[[SerialPort], Awaitable[None]]) -> DeviceError:
         self.opened += 1
         self.trouble = None
         self._on_event(Attached(self._line.device, self._line.port))
         try:
-            await session(port)
+            await talk(port)
         except PortLostError as error:
             return error
         except Exception as error:  # noqa: BLE001 - supervisor: one driver's bug must not stop the gateway

@@ -71,7 +71,7 @@ class ScaleDriver:
 
     async def run(self) -> None:
         """Talk to the scale until cancelled, whatever becomes of it."""
-        await self._link.run(self._session, self._lost)
+        await self._link.run(self._talk, self._lost)
 
     def view(self, now: float) -> ScaleView:
         """The scale at `now`, the clock's monotonic seconds."""
@@ -85,7 +85,7 @@ class ScaleDriver:
         self._tracker = None
         self._tell_health()
 
-    async def _session(self, port: SerialPort) -> None:
+    async def _talk(self, port: SerialPort) -> None:
         conversation = self._dialect.converse(self._setup)
         tracker = ScaleTracker(self._settings.division_g, self._clock.monotonic())
         self._tracker = tracker

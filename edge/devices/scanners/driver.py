@@ -58,7 +58,7 @@ class ScannerDriver:
 
     async def run(self) -> None:
         """Listen until cancelled, whatever becomes of the scanner."""
-        await self._link.run(self._session, self._lost)
+        await self._link.run(self._talk, self._lost)
 
     def view(self, now: float) -> ScannerView:
         """The scanner at `now`, the clock's monotonic seconds."""
@@ -75,7 +75,7 @@ class ScannerDriver:
         self._connected = False
         self._tell_health()
 
-    async def _session(self, port: SerialPort) -> None:
+    async def _talk(self, port: SerialPort) -> None:
         reader = _reader(self._settings)
         self._connected = True
         self._tell_health()
