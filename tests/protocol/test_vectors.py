@@ -32,7 +32,7 @@ def vectors(message: str) -> list[dict[str, Any]]:
     return found
 
 
-def named(message: str) -> Any:
+def named(message: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("vector", vectors(message), ids=lambda vector: vector["name"])
 
 
