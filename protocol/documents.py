@@ -191,8 +191,13 @@ def open_document(data: bytes, name: str, key_for: Callable[[bytes], bytes | Non
     """
     if len(data) > SIGNED_BYTES_MAX:
         raise DocumentError(f"document {name} is over the limit", code="document.too_large")
+    return read_document(open_envelope(data, _purpose(name), key_for), name, data)
+
+
+def read_document(payload: bytes, name: str, data: bytes) -> Document:
+    """Read the payload of a document whose signed bytes `data` are trusted already. Raises DocumentError."""
     what = f"document {name}"
-    value = decode(open_envelope(data, _purpose(name), key_for), what, DocumentError)
+    value = decode(payload, what, DocumentError)
     require_version(value, VERSION, what, DocumentError)
     wire = convert(value, _Wire, what, DocumentError)
     if wire.name != name:
