@@ -38,7 +38,7 @@ MORE_TILES = (
     Tile("XYZ", "Something new", "केही नयाँ", "unheard-of", 3),
 )
 NO_RATES = tuple(Tile(t.code, t.name_en, t.name_ne, t.picture, None) for t in TILES)
-CODE = "7KQ2-9XWM-4TRB"
+CODE = "7KQ2-9XWM-4TRB-H"
 LINES = (Line(1, "PET", 1235, 30), Line(2, "CAN", 410, 49), Line(3, "PLM", 3020, 24))
 QR = "RLR1:0198C0DE-7F3A-8B21-9D4E-5A6B7C8D9E0F:3:4665:103"
 RECEIPT = Receipt("0198c0de-7f3a-8b21-9d4e-5a6b7c8d9e0f", QR, 4665, 103, None, 1_795_428_300_000)

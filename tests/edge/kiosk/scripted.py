@@ -21,7 +21,7 @@ class ScriptedStation:
         self._screen = first or Screen(version=1, name=Name.IDLE)
         self._changed = asyncio.Event()
         self.presses: list[tuple[Button, str | None]] = []
-        self.on_press: Callable[[Button, str | None], None] = lambda button, value: None
+        self.on_press: Callable[[Button, str | None], object] = lambda button, value: None
         self.subscribers = 0
 
     @property
