@@ -279,6 +279,17 @@ CREATE TABLE custody_balances (
 
 -- the ledger --------------------------------------------------------------------------------------------
 
+-- The same ids that `cloud.kit.ids.derived_id` makes.
+CREATE FUNCTION derived_id(domain text, VARIADIC parts bytea[]) RETURNS uuid IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE sql AS $$
+    SELECT encode(set_byte(set_byte(h, 6, get_byte(h, 6) & 15 | 128), 8, get_byte(h, 8) & 63 | 128), 'hex')::uuid
+      FROM (SELECT substr(sha256(convert_to(domain, 'UTF8') || string_agg(int4send(length(part)) || part, ''::bytea
+                                                                      ORDER BY number)), 1, 16) AS h
+              FROM unnest(parts) WITH ORDINALITY AS _(part, number)) AS hashed
+$$;
+CREATE FUNCTION account_id(kind text, key bytea) RETURNS uuid IMMUTABLE STRICT PARALLEL SAFE LANGUAGE sql AS
+$$ SELECT derived_id('reloop/account/1', convert_to(kind, 'UTF8'), key) $$;
+
 -- `balance`: credits - debits for citizen and holding, debits - credits for receivable; the issuer keeps none,
 -- because one hot row would make every credit wait for every other.
 CREATE TABLE accounts (
@@ -287,9 +298,12 @@ CREATE TABLE accounts (
     key bytea NOT NULL,
     citizen_id uuid REFERENCES citizens,
     balance bigint NOT NULL DEFAULT 0 CHECK (balance >= 0),
+    heir uuid REFERENCES accounts,         -- of a holding: the account that claimed it
     created_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (kind, key)
 ) WITH (fillfactor = 50);
+INSERT INTO accounts (id, kind, key) VALUES (account_id('issuer', 'points'), 'issuer', 'points');
+CREATE INDEX accounts_due ON accounts (key) WHERE kind = 'receivable' AND balance > 0;
 CREATE INDEX accounts_citizen ON accounts (citizen_id) WHERE citizen_id IS NOT NULL;
 
 -- Never updated, never deleted. A pending transfer moves nothing; the one that `resolves` it does, or voids it.

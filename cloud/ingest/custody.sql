@@ -1,0 +1,76 @@
+-- Custody, one record at a time. Each block touches no row if the pickup it belongs to is not known.
+
+-- name: open_pickup
+INSERT INTO pickups (id, gateway_id, epoch, seq, drop_point_id, collector, opened_at)
+VALUES (%(id)s, %(gateway)s, %(epoch)s, %(pickup_seq)s, %(drop_point)s, %(collector)s,
+        timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond')
+ON CONFLICT (id) DO NOTHING
+
+-- name: close_pickup
+UPDATE pickups SET outcome = coalesce(outcome, %(outcome)s::text), bins = coalesce(bins, %(bins)s::integer),
+       net_g = coalesce(net_g, %(net_g)s::bigint),
+       closed_at = coalesce(closed_at,
+                            timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond')
+ WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND seq = %(pickup_seq)s
+
+-- name: empty_bin
+WITH pickup AS (
+    SELECT 'card:' || encode(substr(collector, 1, 8), 'hex') AS taker FROM pickups
+     WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND seq = %(pickup_seq)s LIMIT 1
+), bin AS (
+    INSERT INTO pickup_bins (id, gateway_id, epoch, pickup_seq, bin, material, gross_g, tare_g, net_g, estimated,
+                             emptied, at)
+    SELECT %(id)s, %(gateway)s, %(epoch)s, %(pickup_seq)s, %(bin)s,
+           coalesce((SELECT material FROM bins WHERE code = %(bin)s), ''), %(gross_g)s, %(tare_g)s, %(net_g)s,
+           %(estimated)s, %(emptied)s,
+           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond'
+      FROM pickup
+    ON CONFLICT (id) DO NOTHING
+    RETURNING *
+), moved AS (
+    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at)
+    SELECT b.id, b.gateway_id, b.epoch, b.pickup_seq, 'collected', %(party)s, p.taker, b.net_g, b.estimated,
+           jsonb_build_object(b.material, b.net_g), b.at
+      FROM bin b, pickup p WHERE b.emptied AND b.net_g > 0
+    ON CONFLICT (id) DO NOTHING
+    RETURNING *
+), held AS (
+    INSERT INTO custody_balances (party, material, net_g)
+    SELECT side.party, b.material, side.net_g
+      FROM moved m JOIN bin b ON b.id = m.id, LATERAL (VALUES (m.giver, -m.net_g), (m.taker, m.net_g)) side (party, net_g)
+     ORDER BY 1, 2
+    ON CONFLICT (party, material) DO UPDATE SET net_g = custody_balances.net_g + excluded.net_g
+), told AS (
+    INSERT INTO events (type, key, payload)
+    SELECT 'bin.emptied', id::text, jsonb_build_object('bin', bin, 'net_g', net_g, 'material', material,
+                                                       'estimated', estimated) FROM bin
+)
+SELECT 1 FROM pickup
+
+-- name: hand_over
+WITH pickup AS (
+    SELECT 1 FROM pickups WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND seq = %(pickup_seq)s LIMIT 1
+), lines AS (
+    SELECT material, sum(net_g)::bigint AS net_g, bool_or(estimated) AS estimated FROM pickup_bins
+     WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND pickup_seq = %(pickup_seq)s AND emptied
+     GROUP BY material
+), moved AS (
+    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at)
+    SELECT %(id)s, %(gateway)s, %(epoch)s, %(pickup_seq)s, 'handed_over', %(giver_party)s, %(taker_party)s, %(net_g)s,
+           coalesce((SELECT bool_or(estimated) FROM lines), false),
+           coalesce((SELECT jsonb_object_agg(material, net_g) FROM lines), '{}'),
+           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond'
+      FROM pickup
+    ON CONFLICT (id) DO NOTHING
+    RETURNING *
+), held AS (
+    INSERT INTO custody_balances (party, material, net_g)
+    SELECT side.party, l.material, side.sign * l.net_g
+      FROM moved m, lines l, LATERAL (VALUES (m.giver, -1), (m.taker, 1)) side (party, sign)
+     ORDER BY 1, 2
+    ON CONFLICT (party, material) DO UPDATE SET net_g = custody_balances.net_g + excluded.net_g
+), told AS (
+    INSERT INTO events (type, key, payload)
+    SELECT 'custody.handed_over', id::text, jsonb_build_object('giver', giver, 'taker', taker, 'net_g', net_g) FROM moved
+)
+SELECT 1 FROM pickup

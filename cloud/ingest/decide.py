@@ -1,0 +1,70 @@
+"""The decision: cursors and frames in, effects out. Pure: no clock, no database, nothing remembered.
+
+Where a frame fits is `protocol.delivery.receive`'s to say; what each record means is `project`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloud.ingest.effects import Alarm, Answer, Effects
+from cloud.ingest.project import Projector
+from protocol.acks import Echo, Verdict
+from protocol.delivery import Cursor, Received, receive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
+    from cloud.ingest.views import EpochKey, Opened, View
+
+
+def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozenset()) -> Effects:
+    """Decide on verified frames of gateways that are not revoked, in order.
+
+    `suspects` are ids (16 bytes) of records that Postgres would not take: they go to quarantine.
+    """
+    effects = Effects()
+    projector = Projector(effects, view, suspects)
+    cursors: dict[EpochKey, Cursor] = dict(view.cursors)
+    for opened in frames:
+        frame = opened.frame
+        before = cursors.get(opened.key) or Cursor.start(*opened.key)
+        received = receive(
+            before,
+            frame,
+            lambda seq, key=opened.key: view.known.get((*key, seq)),  # type: ignore[misc]
+        )
+        _note(effects, before, received, opened)
+        if received.cursor != before:
+            cursors[opened.key] = effects.cursors[opened.key] = received.cursor
+        if received.fresh:
+            projector.frame(opened, received, cursors)
+    return effects
+
+
+def _note(effects: Effects, before: Cursor, received: Received, opened: Opened) -> None:
+    """Keep the answer, the gap and the alarm that a frame's verdict asks for."""
+    frame = opened.frame
+    echo = Echo(frame.sample.boot, frame.sample.mono_ms)
+    effects.answers.append(Answer(received.cursor, received.verdict, received.expect, echo))
+    if received.lost is not None:
+        effects.gaps.append((*opened.key, *received.lost))
+        detail: dict[str, object] = {
+            "epoch": frame.epoch,
+            "first": received.lost[0],
+            "last": received.lost[1],
+        }
+        effects.alarms.append(Alarm(frame.gateway, "epoch.gap", detail))
+    if received.verdict is Verdict.FORKED and not before.closed:
+        detail = {"epoch": frame.epoch, "through": before.through, "first": frame.first, "last": frame.last}
+        effects.alarms.append(Alarm(frame.gateway, "epoch.forked", detail))
+
+
+def needed_digests(frames: Sequence[Opened], cursors: dict[EpochKey, Cursor]) -> list[tuple[str, int, int]]:
+    """Which committed digests `decide` may ask for: of frames that end before their cursor."""
+    wanted = []
+    for opened in frames:
+        cursor, frame = cursors.get(opened.key), opened.frame
+        if cursor is not None and frame.last < cursor.through:
+            wanted.append((*opened.key, frame.last if frame.records else frame.first - 1))
+    return wanted

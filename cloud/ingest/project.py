@@ -1,0 +1,340 @@
+"""What each kind of record means: from a record at its place to rows of effects, or to quarantine.
+
+Owns the checks that a gateway's word must pass: places, sums, points against the signed catalogue. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloud.ingest.effects import ClosingRow, CustodyRow, DepositRow, QuarantineRow, VoidRow
+from protocol.bodies import (
+    BinEstimated,
+    BinScanned,
+    BinWeighed,
+    Body,
+    CustodyHandedOver,
+    DepositClosed,
+    DepositOpened,
+    HolderKind,
+    ManualEntered,
+    PickupClosed,
+    PickupOpened,
+    RecordCarried,
+    TareKind,
+    WeighingRecorded,
+    WeighingVoided,
+)
+from protocol.cards import SERIAL_LENGTH
+from protocol.codes import CLAIM_HASH_LENGTH
+from protocol.errors import RecordError
+from protocol.points import points_for
+from protocol.records import ClockQuality, Record, decode_record, next_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Set
+
+    from cloud.ingest.effects import Effects
+    from cloud.ingest.views import EpochKey, Opened, View
+    from protocol.delivery import Cursor, Received
+
+MASS_G_MAX = 100_000_000
+"""No scale at a drop point weighs 100 t; beyond it a number is damage, not mass."""
+_POINTS_MAX = 10**12
+_PG_EPOCH_MS = 946_684_800_000  # 2000-01-01
+_WALL_MS_MIN, _WALL_MS_MAX = 0, 4_102_444_800_000  # 1970 to 2100: what a timestamp column should ever hold
+_ID_KEEP = ~((0xF << 76) | (0b11 << 62)) & (2**128 - 1)
+_ID_SET = (8 << 76) | (0b10 << 62)
+_HOLDER_BYTES_MAX = 64
+_TRUSTED = (ClockQuality.RTC, ClockQuality.SYNCED)
+
+
+class Refused(Exception):  # noqa: N818 - not an error of ours: it is how a record gets into quarantine
+    """A record cannot be applied as it stands."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def id_of(digest: bytes) -> bytes:
+    """The 16 bytes of `protocol.records.record_id`, without making a UUID object for each record."""
+    return (int.from_bytes(digest[:16], "big") & _ID_KEEP | _ID_SET).to_bytes(16, "big")
+
+
+def micros(wall_ms: int) -> int:
+    """Microseconds since 2000 of a wall time in ms; times no clock should show are clamped."""
+    return (min(max(wall_ms, _WALL_MS_MIN), _WALL_MS_MAX) - _PG_EPOCH_MS) * 1000
+
+
+class Projector:
+    """Fills effects, record by record. One instance serves one decision."""
+
+    def __init__(self, effects: Effects, view: View, suspects: Set[bytes]) -> None:
+        self._effects = effects
+        self._view = view
+        self._suspects = suspects
+        self._gateway = ""
+        self._epoch = 0
+        self._pending = False
+        self._drop_point: bytes | None = None
+        self._open: dict[int, int] = {}
+        """Visits opened in this frame: seq → place in `effects.deposits`."""
+
+    def frame(self, opened: Opened, received: Received, cursors: Mapping[EpochKey, Cursor]) -> None:
+        """Project the fresh records of one frame."""
+        gateway, epoch = opened.key
+        self._begin(gateway, epoch, pending=False)
+        rows, place = self._effects.records, len(opened.records) - len(received.fresh)
+        for fresh in received.fresh:
+            record, place = opened.records[place], place + 1
+            digest = fresh.digest
+            identity = id_of(digest)
+            if type(record) is Record and type(record.body) is RecordCarried:
+                self._carried(fresh.seq, identity, digest, fresh.data, record, record.body, cursors)
+                self._begin(gateway, epoch, pending=False, keep_open=True)
+                continue
+            kind = record.body.code if type(record) is Record else 0
+            rows.append((gateway, epoch, fresh.seq, identity, kind, digest, fresh.data, None, None))
+            self.record(fresh.seq, identity, fresh.data, record)
+
+    def stored(self, place: QuarantineRow) -> None:
+        """Project a record out of quarantine once more; `place` says where it stands."""
+        self._begin(place.gateway, place.epoch, pending=place.pending)
+        self.record(place.seq, place.id, place.data, read_record(place.data))
+
+    def record(self, seq: int, identity: bytes, data: bytes, record: Record | RecordError) -> None:
+        """Project one record that stands at `seq`; what cannot be applied goes to quarantine."""
+        try:
+            if type(record) is not Record:
+                raise Refused(getattr(record, "code", "record.malformed"), str(record))
+            if record.seq != seq:
+                raise Refused("record.seq_mismatch", f"the record says seq {record.seq} but stands at {seq}")
+            if identity in self._suspects:
+                raise Refused("record.refused_by_store", "the database would not take this record")
+            handler = _HANDLERS.get(type(record.body))
+            if handler is not None:
+                handler(self, seq, identity, data, record, record.body)
+        except Refused as refused:
+            self._effects.quarantine.append(
+                QuarantineRow(
+                    identity, self._gateway, self._epoch, seq, refused.code, str(refused), data, self._pending
+                )
+            )
+
+    def _begin(self, gateway: str, epoch: int, *, pending: bool, keep_open: bool = False) -> None:
+        known = self._view.gateways.get(gateway)
+        drop_point = known.drop_point_id if known else None
+        self._gateway, self._epoch, self._pending = gateway, epoch, pending
+        self._drop_point = drop_point.bytes if drop_point else None
+        if not keep_open:
+            self._open = {}
+
+    def _carried(  # noqa: PLR0917
+        self,
+        seq: int,
+        identity: bytes,
+        digest: bytes,
+        data: bytes,
+        record: Record,
+        body: RecordCarried,
+        cursors: Mapping[EpochKey, Cursor],
+    ) -> None:
+        """Store the wrapping where it stands, and apply the record inside where it stood."""
+        gateway, epoch = self._gateway, self._epoch
+        rows = self._effects.records
+        rows.append((gateway, epoch, seq, identity, body.code, digest, data, None, None))
+        if record.seq != seq or len(body.prev_digest) != 32 or not 0 < body.seq < 2**63 or body.epoch < 0:
+            refused = Refused("record.malformed", "a carried record's place cannot be read")
+            self._effects.quarantine.append(
+                QuarantineRow(identity, gateway, epoch, seq, refused.code, str(refused), data, False)
+            )
+            return
+        inner_digest = next_digest(body.prev_digest, body.data)
+        inner = read_record(body.data)
+        inner_id = id_of(inner_digest)
+        code = inner.body.code if isinstance(inner, Record) else 0
+        self._effects.carried = True
+        rows.append((gateway, body.epoch, body.seq, inner_id, code, inner_digest, body.data, epoch, seq))
+        origin = cursors.get((gateway, body.epoch))
+        self._begin(gateway, body.epoch, pending=origin is not None and origin.closed, keep_open=True)
+        outer, self._open = self._open, {}  # seqs of another epoch name other visits
+        self.record(body.seq, inner_id, body.data, inner)
+        self._open = outer
+
+    def _holder(self, kind: HolderKind, holder: bytes) -> int:
+        """The number of this holder in the batch."""
+        holders = self._effects.holders
+        number = holders.get((kind, holder))
+        if number is None:
+            _check_holder(kind, holder)
+            number = holders[kind, holder] = len(holders)
+        return number
+
+    def _deposit_opened(
+        self, seq: int, identity: bytes, _data: bytes, record: Record, body: DepositOpened
+    ) -> None:
+        holder = self._holder(body.holder_kind, body.holder)
+        self._open[seq] = len(self._effects.deposits)
+        at = micros(record.wall_ms)
+        self._effects.deposits.append(
+            DepositRow(identity, self._gateway, self._epoch, seq, holder, at, None, None)
+        )
+
+    def _deposit_closed(
+        self, _seq: int, _identity: bytes, _data: bytes, record: Record, body: DepositClosed
+    ) -> None:
+        _check_seq(body.deposit)
+        at = micros(record.wall_ms)
+        place = self._open.pop(body.deposit, None)
+        if place is None:
+            row = ClosingRow(self._gateway, self._epoch, body.deposit, at, body.outcome.value)
+            self._effects.closings.append(row)
+            return
+        deposits = self._effects.deposits
+        deposits[place] = DepositRow(*deposits[place][:6], at, body.outcome.value)
+
+    def _weighing(
+        self, seq: int, identity: bytes, _data: bytes, record: Record, body: WeighingRecorded
+    ) -> None:
+        gross_g, tare_g, net_g = body.gross_g, body.tare_g, body.net_g
+        if not (0 <= tare_g <= gross_g <= MASS_G_MAX) or gross_g - tare_g != net_g:
+            raise Refused("weighing.sum", f"gross {gross_g} g - tare {tare_g} g is not net {net_g} g")
+        rate, points, late = self._price(record, body)
+        self._weighed(seq, identity, record, body, (gross_g, tare_g, net_g), (rate, points, late))
+
+    def _manual(self, seq: int, identity: bytes, _data: bytes, record: Record, body: ManualEntered) -> None:
+        if not 0 <= body.net_g <= MASS_G_MAX:
+            raise Refused("weighing.sum", f"{body.net_g} g is no mass a person enters by hand")
+        rate, points, late = self._price(record, body)
+        self._weighed(seq, identity, record, body, (body.net_g, 0, body.net_g), (rate, points, late))
+
+    def _weighed(  # noqa: PLR0917
+        self,
+        seq: int,
+        identity: bytes,
+        record: Record,
+        body: WeighingRecorded | ManualEntered,
+        masses: tuple[int, int, int],
+        price: tuple[int, int, bool],
+    ) -> None:
+        _check_seq(body.deposit)
+        manual = type(body) is ManualEntered
+        row = (
+            identity, self._gateway, self._epoch, seq, body.deposit, self._drop_point,
+            self._holder(body.holder_kind, body.holder), body.material, *masses, price[0], price[1],
+            -1 if body.points is None else body.points,
+            micros(record.wall_ms), record.boot, record.mono_ms, record.clock,
+            TareKind.NONE if manual else body.tare_kind,  # type: ignore[union-attr]
+            price[2], manual, self._pending,
+        )  # fmt: skip
+        self._effects.weighings.append(row)  # type: ignore[arg-type]
+
+    def _price(self, record: Record, body: WeighingRecorded | ManualEntered) -> tuple[int, int, bool]:
+        """Rate, points to credit and whether the catalogue was late. What was shown is what is credited."""
+        if body.points is None:
+            return self._price_now(record, body)
+        catalog = self._view.catalogs.get(body.catalog) if body.catalog is not None else None
+        if catalog is None:
+            named = "none" if body.catalog is None else body.catalog.hex()
+            raise Refused(
+                "weighing.unknown_catalog", f"points were shown from catalogue {named}, unknown here"
+            )
+        rate = catalog.rates.get(body.material)
+        if rate is None:
+            raise Refused("weighing.unknown_material", f"its catalogue has no material {body.material!r}")
+        if rate != body.points_per_kg or points_for(body.net_g, rate) != body.points:
+            raise Refused(
+                "weighing.points_mismatch",
+                f"{body.net_g} g at {body.points_per_kg} showed {body.points} points; the catalogue says {rate}"
+                f" per kg, {points_for(body.net_g, rate)} points",
+            )
+        superseded_ms = catalog.superseded_ms
+        return rate, body.points, superseded_ms is not None and record.wall_ms > superseded_ms
+
+    def _price_now(self, record: Record, body: WeighingRecorded | ManualEntered) -> tuple[int, int, bool]:
+        """The kiosk said "points follow": the rate valid when it was weighed, as far as that is known."""
+        trusted = record.clock in _TRUSTED and record.wall_ms <= self._view.received_ms
+        history = self._view.rates.get(body.material)
+        rate = history.at(record.wall_ms if trusted else self._view.received_ms) if history else None
+        if rate is None:
+            raise Refused("weighing.no_rate", f"there is no rate for material {body.material!r}")
+        return rate, points_for(body.net_g, rate), False
+
+    def _voided(self, seq: int, identity: bytes, data: bytes, _record: Record, body: WeighingVoided) -> None:
+        _check_seq(body.weighing)
+        self._effects.voids.append(VoidRow(identity, self._gateway, self._epoch, seq, body.weighing, data))
+
+    def _custody(self, seq: int, identity: bytes, data: bytes, record: Record, body: Body) -> None:
+        fields = {name: getattr(body, name) for name in body.__struct_fields__}
+        pickup_seq = seq if isinstance(body, PickupOpened) else fields["pickup"]
+        _check_seq(pickup_seq)
+        _check_custody(body)
+        self._effects.custody.append(
+            CustodyRow(
+                body.kind,
+                identity,
+                self._gateway,
+                self._epoch,
+                seq,
+                pickup_seq,
+                micros(record.wall_ms),
+                self._drop_point,
+                data,
+                fields,
+            )  # fmt: skip
+        )
+
+
+def read_record(data: bytes) -> Record | RecordError:
+    """A record, or why it cannot be read."""
+    try:
+        return decode_record(data)
+    except RecordError as error:
+        return error
+
+
+def _check_holder(kind: HolderKind, holder: bytes) -> None:
+    expected = {HolderKind.GUEST: CLAIM_HASH_LENGTH, HolderKind.CARD: SERIAL_LENGTH}.get(kind)
+    if (expected is not None and len(holder) != expected) or not 0 < len(holder) <= _HOLDER_BYTES_MAX:
+        raise Refused("record.holder", f"a {kind.name.lower()} holder of {len(holder)} bytes names nobody")
+
+
+def _check_seq(seq: object) -> None:
+    if not isinstance(seq, int) or not 0 < seq < 2**63:
+        raise Refused("record.malformed", f"{seq} names no record")
+
+
+def _check_custody(body: Body) -> None:
+    net_g = getattr(body, "net_g", 0)
+    if not 0 <= net_g <= MASS_G_MAX:
+        raise Refused("custody.sum", f"{net_g} g is no mass")
+    if isinstance(body, BinWeighed) and (
+        not 0 <= body.tare_g <= body.gross_g <= MASS_G_MAX or body.gross_g - body.tare_g != body.net_g
+    ):
+        raise Refused(
+            "custody.sum", f"gross {body.gross_g} g - tare {body.tare_g} g is not net {body.net_g} g"
+        )
+    for name in ("collector", "giver", "taker"):
+        card = getattr(body, name, None)
+        if card is not None and len(card) != SERIAL_LENGTH:
+            raise Refused("record.holder", f"{name} is no card serial")
+    if isinstance(body, CustodyHandedOver) and body.giver == body.taker:
+        raise Refused("custody.one_card", "a hand-over needs two different cards")
+
+
+_Handler = "Callable[[Projector, int, bytes, bytes, Record, Body], None]"
+_HANDLERS: dict[type[Body], _Handler] = {  # type: ignore[valid-type]
+    DepositOpened: Projector._deposit_opened,
+    DepositClosed: Projector._deposit_closed,
+    WeighingRecorded: Projector._weighing,
+    WeighingVoided: Projector._voided,
+    ManualEntered: Projector._manual,
+    PickupOpened: Projector._custody,
+    PickupClosed: Projector._custody,
+    BinWeighed: Projector._custody,
+    BinEstimated: Projector._custody,
+    CustodyHandedOver: Projector._custody,
+}
+"""Kinds that have effects; of all others the record itself is kept, which is all they ask."""
+_ = (BinScanned, _POINTS_MAX)

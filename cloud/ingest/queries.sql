@@ -1,0 +1,201 @@
+-- The application of effects. Each block runs inside the one transaction of a batch; `store` says when.
+
+-- name: session
+-- Stages live as long as the connection; each batch finds them empty.
+CREATE TEMP TABLE IF NOT EXISTS stage_records (LIKE records) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_holders (
+    n integer, kind smallint, holder bytea, account_id uuid, account_kind text, account_key bytea,
+    pseudonym bytea, citizen_id uuid, revoked_id uuid, deposit_id uuid
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_deposits (
+    id uuid, epoch bigint, seq bigint, holder integer, opened_at timestamptz, gateway_id text,
+    closed_at timestamptz, outcome text
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_closings (
+    epoch bigint, seq bigint, at timestamptz, gateway_id text, outcome text
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS stage_weighings (
+    id uuid, epoch bigint, seq bigint, deposit_seq bigint, holder integer, gross_g bigint, tare_g bigint,
+    net_g bigint, points_per_kg bigint, points bigint, points_shown bigint, recorded_at timestamptz, boot bigint,
+    mono_ms bigint, clock smallint, tare_kind smallint, late_catalog boolean, manual boolean, pending boolean,
+    gateway_id text, drop_point_id uuid, material text
+) ON COMMIT DELETE ROWS;
+SET jit = off
+
+-- name: start_cursors
+INSERT INTO cursors (gateway_id, epoch, through, digest)
+SELECT * FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(throughs)s::bigint[], %(digests)s::bytea[])
+ ORDER BY 1, 2
+ON CONFLICT DO NOTHING
+
+-- name: read_cursors
+SELECT c.gateway_id, c.epoch, c.through, c.digest, c.state = 'closed'
+  FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[]) AS wanted (gateway_id, epoch)
+  JOIN cursors c USING (gateway_id, epoch)
+
+-- name: lock_cursors
+-- In sorted order, so that two ingests never wait for each other in a ring.
+SELECT c.gateway_id, c.epoch, c.through, c.digest, c.state = 'closed'
+  FROM cursors c
+ WHERE (c.gateway_id, c.epoch) IN (SELECT * FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[]))
+ ORDER BY c.gateway_id, c.epoch
+   FOR UPDATE
+
+-- name: read_gateways
+SELECT id, drop_point_id, state = 'revoked' FROM gateways WHERE id = ANY(%(gateways)s)
+
+-- name: read_known
+SELECT gateway_id, epoch, seq, digest
+  FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[]) AS wanted (gateway_id, epoch, seq)
+  JOIN records USING (gateway_id, epoch, seq)
+ WHERE carried_epoch IS NULL
+
+-- name: merge_records
+INSERT INTO records SELECT * FROM stage_records ON CONFLICT DO NOTHING
+
+-- name: credit
+-- 1. Who is it? A revoked card, a citizen's tag and a claimed deposit lead elsewhere than the holder alone says.
+UPDATE stage_holders h SET account_id = revoked_id, account_kind = 'holding', account_key = 'card:'::bytea || h.holder,
+       pseudonym = NULL
+  FROM cards c WHERE h.kind = 1 AND c.serial = h.holder AND c.revoked_at IS NOT NULL;
+UPDATE stage_holders h SET account_id = account_id('citizen', z.pseudonym), account_kind = 'citizen',
+       account_key = z.pseudonym, pseudonym = z.pseudonym
+  FROM tags t JOIN citizens z ON z.id = t.citizen_id WHERE h.kind = 2 AND t.raw = h.holder;
+INSERT INTO claims (hash, account_id, deposit_id)
+SELECT holder, account_id, deposit_id FROM stage_holders WHERE kind = 0 ORDER BY holder
+ON CONFLICT (hash) DO NOTHING;
+WITH locked AS MATERIALIZED (
+    SELECT c.hash, c.claimed_by, c.deposit_id IS NULL AS unknown FROM stage_holders h JOIN claims c ON c.hash = h.holder
+     WHERE h.kind = 0 ORDER BY c.hash FOR SHARE OF c
+)
+UPDATE stage_holders h SET account_id = account_id('citizen', z.pseudonym), account_kind = 'citizen',
+       account_key = z.pseudonym, pseudonym = z.pseudonym
+  FROM locked l JOIN citizens z ON z.id = l.claimed_by WHERE h.kind = 0 AND h.holder = l.hash;
+-- 2. Citizens a restored cloud does not know get their account back by the pseudonym on their card.
+INSERT INTO citizens (id, pseudonym)
+SELECT DISTINCT ON (h.pseudonym) h.citizen_id, h.pseudonym FROM stage_holders h
+ WHERE h.account_kind = 'citizen' AND h.kind = 1
+   AND NOT EXISTS (SELECT FROM accounts a WHERE a.id = h.account_id)
+ ORDER BY h.pseudonym
+ON CONFLICT (pseudonym) DO NOTHING;
+INSERT INTO accounts (id, kind, key, citizen_id)
+SELECT DISTINCT ON (h.account_id) h.account_id, h.account_kind, h.account_key, z.id
+  FROM stage_holders h LEFT JOIN citizens z ON z.pseudonym = h.pseudonym
+ WHERE NOT EXISTS (SELECT FROM accounts a WHERE a.id = h.account_id)
+ ORDER BY h.account_id
+ON CONFLICT DO NOTHING;
+-- 3. Visits, then weighings: only those that are new are credited, and so each is once.
+INSERT INTO deposits (id, gateway_id, epoch, seq, holder_kind, holder, account_id, opened_at, closed_at, outcome)
+SELECT s.id, s.gateway_id, s.epoch, s.seq, h.kind, h.holder, h.account_id, s.opened_at, s.closed_at, s.outcome
+  FROM stage_deposits s JOIN stage_holders h ON h.n = s.holder
+ON CONFLICT (id) DO NOTHING;
+WITH credited AS (
+    INSERT INTO weighings (id, gateway_id, epoch, seq, deposit_seq, drop_point_id, account_id, material, gross_g, tare_g,
+                           net_g, points_per_kg, points, points_shown, recorded_at, received_at, boot, mono_ms, clock,
+                           tare_kind, holder_kind, holder, late_catalog, manual, pending)
+    SELECT s.id, s.gateway_id, s.epoch, s.seq, s.deposit_seq, s.drop_point_id, h.account_id, s.material, s.gross_g,
+           s.tare_g, s.net_g, s.points_per_kg, s.points, nullif(s.points_shown, -1), s.recorded_at, now(), s.boot,
+           s.mono_ms, s.clock, s.tare_kind, h.kind, h.holder, s.late_catalog, s.manual, s.pending
+      FROM stage_weighings s JOIN stage_holders h ON h.n = s.holder
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, account_id, points, pending, net_g, material, drop_point_id, gateway_id
+), sums AS (
+    SELECT account_id, sum(points)::bigint AS points FROM credited WHERE points > 0 AND NOT pending GROUP BY account_id
+), balances AS (
+    -- An upsert only because it takes its locks in the order of its input; every account exists by now.
+    INSERT INTO accounts (id, kind, key, balance)
+    SELECT account_id, 'citizen', ''::bytea, points FROM sums ORDER BY account_id
+    ON CONFLICT (id) DO UPDATE SET balance = accounts.balance + excluded.balance
+    RETURNING id
+), kilos AS (
+    INSERT INTO custody_balances (party, material, net_g)
+    SELECT coalesce('drop-point:' || drop_point_id, 'gateway:' || gateway_id), material, sum(net_g)
+      FROM credited GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (party, material) DO UPDATE SET net_g = custody_balances.net_g + excluded.net_g
+), told AS (
+    INSERT INTO events (type, key, payload)
+    SELECT 'weighing.credited', id::text,
+           jsonb_build_object('account', account_id, 'points', points, 'net_g', net_g, 'material', material)
+      FROM credited
+)
+INSERT INTO transfers (id, debit, credit, amount, code, state, source, created_at)
+SELECT c.id, '{issuer}', c.account_id, c.points, 1, CASE WHEN c.pending THEN 'pending' ELSE 'posted' END, c.id, now()
+  FROM credited c LEFT JOIN balances b ON b.id = c.account_id
+ WHERE c.points > 0
+
+-- name: close_visits
+UPDATE deposits d SET closed_at = s.at, outcome = s.outcome
+  FROM stage_closings s
+  JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (s.gateway_id, s.epoch, s.seq) AND r.kind = 1
+ WHERE d.id = r.id AND d.closed_at IS NULL
+
+-- name: due
+-- Who was credited here and owes from an earlier reversal?
+SELECT DISTINCT h.account_id, r.key
+  FROM accounts r JOIN stage_holders h ON h.account_key = r.key
+ WHERE r.kind = 'receivable' AND r.balance > 0
+
+-- name: void_weighings
+WITH taken AS (
+    SELECT v.id AS void_id, r.id AS weighing_id
+      FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[])
+           AS v (id, gateway_id, epoch, seq)
+      JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq) AND r.kind IN (3, 23)
+), voided AS (
+    UPDATE weighings w SET voided_by = t.void_id FROM taken t WHERE w.id = t.weighing_id AND w.voided_by IS NULL
+    RETURNING w.id, w.account_id, w.points, w.pending, w.net_g, w.material, w.drop_point_id, w.gateway_id
+), kilos AS (
+    INSERT INTO custody_balances (party, material, net_g)
+    SELECT coalesce('drop-point:' || drop_point_id, 'gateway:' || gateway_id), material, -sum(net_g)
+      FROM voided GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (party, material) DO UPDATE SET net_g = custody_balances.net_g + excluded.net_g
+), told AS (
+    INSERT INTO events (type, key, payload)
+    SELECT 'weighing.voided', id::text, jsonb_build_object('account', account_id, 'points', points, 'net_g', net_g,
+                                                           'material', material)
+      FROM voided
+)
+SELECT id, account_id, points, pending FROM voided
+
+-- name: voids_without_weighing
+SELECT v.id
+  FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[])
+       AS v (id, gateway_id, epoch, seq)
+ WHERE NOT EXISTS (
+    SELECT FROM records r JOIN weighings w ON w.id = r.id
+     WHERE (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq) AND r.kind IN (3, 23))
+
+-- name: move_cursors
+UPDATE cursors c SET through = m.through, digest = m.digest, updated_at = now(),
+       state = CASE WHEN m.closed THEN 'closed' ELSE c.state END
+  FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(throughs)s::bigint[], %(digests)s::bytea[],
+              %(closed)s::boolean[]) AS m (gateway_id, epoch, through, digest, closed)
+ WHERE (c.gateway_id, c.epoch) = (m.gateway_id, m.epoch)
+
+-- name: hold
+INSERT INTO quarantine (id, gateway_id, epoch, seq, code, message, data, pending)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING
+
+-- name: note_gap
+INSERT INTO gaps (gateway_id, epoch, first, last) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
+
+-- name: raise_alarm
+INSERT INTO alarms (id, gateway_id, code, detail) VALUES (%s, %s, %s, %s)
+
+-- name: refuse
+INSERT INTO refusals AS r (id, gateway_id, road, code, hour, detail, sample)
+VALUES (%s, %s, %s, %s, date_trunc('hour', now()), %s, %s)
+ON CONFLICT (gateway_id, road, code, hour)
+DO UPDATE SET count = r.count + 1, last_at = now(), detail = excluded.detail
+
+-- name: read_keys
+SELECT k.key_id, k.public_key, k.gateway_id FROM gateway_keys k WHERE k.key_id = ANY(%(ids)s)
+
+-- name: read_catalogs
+SELECT digest, generation, version, issued_at FROM documents WHERE name = 'catalog'
+
+-- name: read_catalog
+SELECT data FROM documents WHERE name = 'catalog' AND digest = %s
+
+-- name: read_rates
+SELECT material, valid_from, points_per_kg FROM rates ORDER BY material, valid_from, version

@@ -1,0 +1,89 @@
+"""Reads from Postgres what opening and deciding need: keys, catalogues, rates; remembers what never changes.
+
+Owns one connection in autocommit. Keys and catalogues are found by digest, so a remembered one is never wrong.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from cloud.ingest.opening import Key
+from cloud.ingest.store import QUERIES
+from cloud.ingest.views import CatalogView, RateHistory
+from protocol.documents import CatalogBody, Name, open_document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import psycopg
+
+CATALOGS_MAX = 1000
+KEYS_MAX = 100_000
+SUCCESSORS_FRESH_S = 1.0
+"""How long the list of catalogues is trusted to be complete: it decides a flag, never points."""
+
+
+class Reference:
+    """Reference data over one connection. `document_key` finds the cloud's own document keys by id."""
+
+    def __init__(
+        self, connection: psycopg.AsyncConnection, document_key: Callable[[bytes], bytes | None]
+    ) -> None:
+        self._connection = connection
+        self._document_key = document_key
+        self._keys: dict[bytes, Key] = {}
+        self._catalogs: dict[bytes, Mapping[str, int]] = {}
+        self._superseded_ms: dict[bytes, int | None] = {}
+        self._listed_s = float("-inf")
+
+    async def keys(self, key_ids: Iterable[bytes]) -> Mapping[bytes, Key]:
+        """Learn the keys with these ids; every key known so far. A key names its gateway for ever."""
+        missing = [key_id for key_id in set(key_ids) if key_id not in self._keys]
+        if missing:
+            result = await self._connection.execute(QUERIES["read_keys"], {"ids": missing})
+            if len(self._keys) > KEYS_MAX:
+                self._keys.clear()
+            for key_id, public_key, gateway in await result.fetchall():
+                self._keys[bytes(key_id)] = Key(gateway, bytes(public_key))
+        return self._keys
+
+    async def catalogs(self, digests: Iterable[bytes], now_s: float) -> Mapping[bytes, CatalogView]:
+        """Those of these catalogues that this cloud once issued."""
+        wanted = set(digests)
+        if not wanted:
+            return {}
+        if now_s - self._listed_s > SUCCESSORS_FRESH_S or not wanted <= self._superseded_ms.keys():
+            await self._list(now_s)
+        views = {}
+        for digest in wanted & self._superseded_ms.keys():
+            rates = self._catalogs.get(digest) or await self._read(digest)
+            views[digest] = CatalogView(rates, self._superseded_ms[digest])
+        return views
+
+    async def rates(self) -> Mapping[str, RateHistory]:
+        """Every material's rates as they stand now."""
+        result = await self._connection.execute(QUERIES["read_rates"])
+        starts: dict[str, list[int]] = defaultdict(list)
+        points: dict[str, list[int]] = defaultdict(list)
+        for material, valid_from, points_per_kg in await result.fetchall():
+            starts[material].append(int(valid_from.timestamp() * 1000))
+            points[material].append(points_per_kg)
+        return {material: RateHistory(starts[material], points[material]) for material in starts}
+
+    async def _list(self, now_s: float) -> None:
+        result = await self._connection.execute(QUERIES["read_catalogs"])
+        issued = sorted((row[1], row[2], bytes(row[0]), row[3]) for row in await result.fetchall())
+        successors = [int(row[3].timestamp() * 1000) for row in issued[1:]] + [None]
+        self._superseded_ms = {row[2]: after for row, after in zip(issued, successors, strict=True)}
+        self._listed_s = now_s
+
+    async def _read(self, digest: bytes) -> Mapping[str, int]:
+        result = await self._connection.execute(QUERIES["read_catalog"], (digest,))
+        row = await result.fetchone()
+        data = bytes(row[0]) if row else b""
+        body = open_document(data, Name.CATALOG, self._document_key).body(CatalogBody)
+        if len(self._catalogs) >= CATALOGS_MAX:
+            self._catalogs.clear()
+        rates = self._catalogs[digest] = {each.code: each.points_per_kg for each in body.materials}
+        return rates

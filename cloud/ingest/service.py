@@ -1,0 +1,490 @@
+"""Ingest: takes envelopes from any road, commits them in batches, and only then answers.
+
+Two tasks work hand in hand: one opens, decides and packs the next batch while the other has Postgres apply the
+last. A decision stands on cursors as they will be once the batches before it are committed; if one of those
+fails, the next finds its cursors stale and is decided again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from cloud.errors import IngestError, UnavailableError
+from cloud.ingest.decide import decide, needed_digests
+from cloud.ingest.enrolment import enrol
+from cloud.ingest.opening import Key, Refusal, is_enrolment, open_frame, take_apart
+from cloud.ingest.pack import Payloads, pack
+from cloud.ingest.reading import Reference
+from cloud.ingest.store import QUERIES, StaleError, Store
+from cloud.ingest.views import Opened, Road, View
+from cloud.kit import database
+from cloud.kit.ids import uuid7
+from protocol import VERSION
+from protocol.acks import QUARANTINED_MAX, Ack, Quarantined, build_ack
+from protocol.delivery import WINDOW_MAX, Cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence, Set
+    from uuid import UUID
+
+    from cloud.ingest.effects import Answer, Effects
+    from cloud.ingest.views import EpochKey
+    from cloud.kit.clock import Clock
+    from cloud.kit.keyring import Keyring
+    from protocol.cose import Envelope
+
+INBOX_MAX = 256
+"""Envelopes waiting to be opened, 64 KiB each at most."""
+BATCH_BYTES = 256 * 1024
+"""A batch ends here: large enough to share a commit, small enough to answer within a second."""
+BATCH_FRAMES_MAX = 64
+CURSORS_MAX = 100_000
+STALE_TRIES_MAX = 20
+DATABASE_RETRY_S = 0.5
+SUBMIT_DEADLINE_S = 30.0
+_SAMPLE_BYTES_MAX = 8192
+_DATA_ERRORS = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.ProgrammingError,
+    psycopg.NotSupportedError,
+)
+"""What a record's content can provoke; anything else is Postgres's own trouble and is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReply:
+    """What became of an envelope. `ack` is signed; without one, `code` says why (None: enrolment accepted)."""
+
+    ack: bytes | None
+    code: str | None = None
+    message: str = ""
+
+
+@dataclass(slots=True)
+class _Arrival:
+    data: bytes
+    road: Road
+    expected: str | None
+    reply: asyncio.Future[IngestReply]
+    envelope: Envelope | None = None
+    opened: Opened | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Frames decided and packed; `arrivals` line up with the answers of `effects`."""
+
+    arrivals: list[_Arrival]
+    view: View
+    effects: Effects
+    payloads: Payloads
+
+    @property
+    def frames(self) -> list[Opened]:
+        return [each.opened for each in self.arrivals if each.opened is not None]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What this process has seen since it started."""
+
+    frames: int = 0
+    records: int = 0
+    weighings: int = 0
+    quarantined: int = 0
+    refused: int = 0
+    dropped: int = 0
+    batches: int = 0
+    stale: int = 0
+    failures: int = 0
+    lag_s: float = 0.0
+
+
+class Ingest:
+    """The one way in. `async with Ingest(...) as ingest:` runs it; `submit` from as many tasks as you like."""
+
+    def __init__(
+        self, url: str, keyring: Keyring, clock: Clock, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self._url = url
+        self._keyring = keyring
+        self._clock = clock
+        self._random = random_bytes
+        self._inbox: asyncio.Queue[_Arrival] = asyncio.Queue(INBOX_MAX)
+        self._ready: asyncio.Queue[_Batch] = asyncio.Queue(1)
+        self._cursors: dict[EpochKey, Cursor] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._reference: Reference | None = None
+        self._reader: Store | None = None
+        self._writer: Store | None = None
+        self._connections: list[psycopg.AsyncConnection] = []
+        self.counters = Counters()
+
+    async def __aenter__(self) -> Ingest:
+        self._tasks = [
+            asyncio.create_task(self._keep(self._open_batches), name="ingest-open"),
+            asyncio.create_task(self._keep(self._apply_batches), name="ingest-apply"),
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._disconnect()
+
+    async def submit(self, data: bytes, road: str, gateway_hint: str | None) -> IngestReply:
+        """Take one envelope, wait for its commit. Raises UnavailableError if the database stays away."""
+        arrival = self._arrival(data, road, gateway_hint)
+        try:
+            async with asyncio.timeout(SUBMIT_DEADLINE_S):
+                await self._inbox.put(arrival)
+                return await arrival.reply
+        except TimeoutError as error:
+            raise UnavailableError(
+                "the database takes nothing now; the gateway keeps its records and tries again",
+                code="ingest.unavailable",
+            ) from error
+
+    def offer(self, data: bytes, road: str, gateway_hint: str | None) -> asyncio.Future[IngestReply] | None:
+        """Take one envelope without waiting; None, and nothing taken, if the inbox is full."""
+        arrival = self._arrival(data, road, gateway_hint)
+        try:
+            self._inbox.put_nowait(arrival)
+        except asyncio.QueueFull:
+            self.counters.dropped += 1
+            return None
+        return arrival.reply
+
+    def _arrival(self, data: bytes, road: str, hint: str | None) -> _Arrival:
+        return _Arrival(data, Road(road), hint, asyncio.get_running_loop().create_future())
+
+    # -- opening ------------------------------------------------------------------------------------------
+
+    async def _open_batches(self) -> None:
+        reference, reader = await self._connect_reader()
+        while True:
+            arrivals = await self._gather()
+            try:
+                batch = await self._prepare(arrivals, reference, reader)
+            except psycopg.OperationalError:
+                await self._give_back(arrivals)
+                raise
+            if batch is not None:
+                await self._ready.put(batch)
+
+    async def _gather(self) -> list[_Arrival]:
+        """The next arrival and those that are waiting behind it, up to the limits of a batch."""
+        arrivals = [await self._inbox.get()]
+        size = len(arrivals[0].data)
+        while size < BATCH_BYTES and len(arrivals) < BATCH_FRAMES_MAX and not self._inbox.empty():
+            arrivals.append(self._inbox.get_nowait())
+            size += len(arrivals[-1].data)
+        return arrivals
+
+    async def _give_back(self, arrivals: Sequence[_Arrival]) -> None:
+        """Back into the inbox as far as there is room; whoever is dropped is not acked and sends again."""
+        for arrival in arrivals:
+            if not arrival.reply.done():
+                try:
+                    self._inbox.put_nowait(arrival)
+                except asyncio.QueueFull:
+                    self.counters.dropped += 1
+                    arrival.reply.cancel()
+
+    async def _prepare(self, arrivals: list[_Arrival], reference: Reference, reader: Store) -> _Batch | None:
+        """Open everything, answer what needs no commit, decide and pack the frames."""
+        for arrival in arrivals:
+            await self._take_apart(arrival)
+        framed = [each for each in arrivals if each.envelope is not None]
+        keys = await reference.keys(each.envelope.key_id for each in framed if each.envelope)
+        outcomes = await asyncio.to_thread(_open_all, framed, keys)
+        opened = []
+        for arrival, outcome in zip(framed, outcomes, strict=True):
+            if isinstance(outcome, Refusal):
+                await self._refuse(arrival, outcome)
+            else:
+                arrival.opened = outcome
+                opened.append(arrival)
+        gateways = await reader.read_gateways({each.opened.frame.gateway for each in opened if each.opened})
+        live = []
+        for arrival in opened:
+            if arrival.opened is None or not await self._revoked(arrival, gateways):
+                live.append(arrival)
+        return await self._decide(live, reference, reader) if live else None
+
+    async def _take_apart(self, arrival: _Arrival) -> None:
+        envelope = take_apart(arrival.data)
+        if isinstance(envelope, Refusal):
+            await self._refuse(arrival, envelope)
+        elif is_enrolment(envelope):
+            await self._enrol(arrival)
+        else:
+            arrival.envelope = envelope
+
+    async def _enrol(self, arrival: _Arrival) -> None:
+        connection = self._connections[0]
+        async with connection.transaction():
+            refusal = await enrol(connection, arrival.data, arrival.expected)
+        if refusal is None:
+            _answer(arrival, IngestReply(None))
+        else:
+            await self._refuse(arrival, refusal)
+
+    async def _revoked(self, arrival: _Arrival, gateways: Mapping[str, object]) -> bool:
+        assert arrival.opened is not None  # noqa: S101 - narrows the type
+        gateway = arrival.opened.frame.gateway
+        view = gateways.get(gateway)
+        if view is not None and not getattr(view, "revoked", True):
+            return False
+        await self._refuse(arrival, Refusal(gateway, "gateway.revoked", f"{gateway} is revoked"))
+        return True
+
+    async def _decide(self, arrivals: list[_Arrival], reference: Reference, reader: Store) -> _Batch:
+        frames = [each.opened for each in arrivals if each.opened is not None]
+        view = await self._view(frames, reference, reader)
+        effects, payloads = await asyncio.to_thread(_decide_and_pack, frames, view, frozenset())
+        if len(self._cursors) > CURSORS_MAX:
+            self._cursors.clear()
+        self._cursors.update(effects.cursors)
+        return _Batch(arrivals, view, effects, payloads)
+
+    async def _view(self, frames: Sequence[Opened], reference: Reference, reader: Store) -> View:
+        """What the decision stands on: cursors as the batches before will leave them."""
+        keys = {each.key for each in frames} | {
+            (each.frame.gateway, epoch) for each in frames for epoch in each.carried_epochs
+        }
+        missing = keys - self._cursors.keys()
+        if missing:
+            self._cursors |= await reader.read_cursors(missing)
+        cursors = {key: self._cursors[key] for key in keys if key in self._cursors}
+        digests = {digest for each in frames for digest in each.catalogs}
+        return View(
+            received_ms=self._clock.wall_ms(),
+            cursors=cursors,
+            gateways=await reader.read_gateways({each.frame.gateway for each in frames}),
+            catalogs=await reference.catalogs(digests, self._clock.monotonic()),
+            rates=await reference.rates() if any(each.unpriced for each in frames) else {},
+            known=await reader.read_known(needed_digests(frames, cursors)),
+        )
+
+    async def _refuse(self, arrival: _Arrival, refusal: Refusal) -> None:
+        """Note what was not taken in, one row per gateway, road, code and hour, and say so."""
+        self.counters.refused += 1
+        await self._connections[0].execute(
+            QUERIES["refuse"],
+            (
+                self._new_id(), refusal.gateway, arrival.road.value, refusal.code, refusal.detail[:2000],
+                arrival.data[:_SAMPLE_BYTES_MAX],
+            ),
+        )  # fmt: skip
+        _answer(arrival, IngestReply(None, refusal.code, refusal.detail))
+
+    # -- applying -----------------------------------------------------------------------------------------
+
+    async def _apply_batches(self) -> None:
+        writer = await self._connect_writer()
+        while True:
+            batch = await self._ready.get()
+            try:
+                await self._commit(batch, writer)
+            except (psycopg.Error, StaleError):
+                await self._give_back(batch.arrivals)
+                raise
+
+    async def _commit(self, batch: _Batch, writer: Store) -> None:
+        """Apply and commit a batch; if Postgres will not take it, find out which record is at fault."""
+        try:
+            await self._attempt(batch, writer)
+        except _DATA_ERRORS:
+            await self._bisect(batch.arrivals, writer)
+
+    async def _attempt(self, batch: _Batch, writer: Store, suspects: Set[bytes] = frozenset()) -> None:
+        for _ in range(STALE_TRIES_MAX):
+            try:
+                await writer.apply(batch.effects, batch.payloads, batch.view)
+                await writer.commit()
+                self._answer_all(batch)
+                return
+            except (StaleError, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                await writer.rollback()
+                batch = await self._again(batch, suspects)
+            except BaseException:
+                self._cursors.clear()
+                await _quiet_rollback(writer)
+                raise
+        raise StaleError(f"cursors moved {STALE_TRIES_MAX} times while deciding")
+
+    async def _again(self, batch: _Batch, suspects: Set[bytes]) -> _Batch:
+        """Decide anew on cursors as they are committed now."""
+        self.counters.stale += 1
+        reference, reader = await self._connect_reader()
+        keys = batch.view.cursors.keys() | {each.key for each in batch.frames}
+        for key in keys:
+            self._cursors.pop(key, None)
+        arrivals = []
+        gateways = await reader.read_gateways({each.frame.gateway for each in batch.frames})
+        for arrival in batch.arrivals:
+            if not await self._revoked(arrival, gateways):
+                arrivals.append(arrival)
+        frames = [each.opened for each in arrivals if each.opened is not None]
+        view = await self._view(frames, reference, reader)
+        effects, payloads = _decide_and_pack(frames, view, suspects)
+        self._cursors.update(effects.cursors)
+        return _Batch(arrivals, view, effects, payloads)
+
+    async def _bisect(self, arrivals: list[_Arrival], writer: Store) -> None:
+        """Halve until one frame is left, then find its culprits; everybody else is committed as usual."""
+        if len(arrivals) == 1:
+            await self._isolate(arrivals[0], writer)
+            return
+        middle = len(arrivals) // 2
+        for half in (arrivals[:middle], arrivals[middle:]):
+            await self._commit(await self._fresh(half, frozenset()), writer)
+
+    async def _fresh(self, arrivals: list[_Arrival], suspects: Set[bytes]) -> _Batch:
+        empty = _Batch(arrivals, View(0, {}, {}, {}, {}), None, None)  # type: ignore[arg-type]
+        return await self._again(empty, suspects)
+
+    async def _isolate(self, arrival: _Arrival, writer: Store) -> None:
+        """Commit one frame with every record in quarantine that Postgres will not take."""
+        batch = await self._fresh([arrival], frozenset())
+        everything = [row[3] for row in batch.effects.records]
+        culprits: set[bytes] = set()
+        todo = [everything]
+        while todo:
+            part = todo.pop()
+            others = set(everything) - set(part)
+            if not part or await self._passes(arrival, others, writer):
+                continue
+            if len(part) == 1:
+                culprits.add(part[0])
+            else:
+                todo += [part[: len(part) // 2], part[len(part) // 2 :]]
+        self.counters.failures += 1
+        try:
+            await self._attempt(await self._fresh([arrival], culprits), writer, culprits)
+        except _DATA_ERRORS as error:
+            raise IngestError(f"a frame cannot be stored: {error}", code="ingest.unstorable") from error
+
+    async def _passes(self, arrival: _Arrival, suspects: Set[bytes], writer: Store) -> bool:
+        """Whether Postgres takes the frame with `suspects` set aside; changes nothing."""
+        for _ in range(STALE_TRIES_MAX):
+            trial = await self._fresh([arrival], suspects)
+            try:
+                await writer.apply(trial.effects, trial.payloads, trial.view)
+            except _DATA_ERRORS:
+                return False
+            except StaleError:
+                continue
+            finally:
+                self._cursors.clear()
+                await _quiet_rollback(writer)
+            return True
+        raise StaleError("cursors keep moving")
+
+    def _answer_all(self, batch: _Batch) -> None:
+        """Postgres has it: say so."""
+        effects = batch.effects
+        self.counters.batches += 1
+        self.counters.frames += len(batch.arrivals)
+        self.counters.records += len(effects.records)
+        self.counters.weighings += len(effects.weighings)
+        self.counters.quarantined += len(effects.quarantine)
+        self.counters.lag_s = (self._clock.wall_ms() - batch.view.received_ms) / 1000
+        held = _held_by_epoch(effects)
+        for arrival, answer in zip(batch.arrivals, effects.answers, strict=True):
+            _answer(arrival, IngestReply(self._ack(answer, held)))
+
+    def _ack(self, answer: Answer, held: Mapping[EpochKey, list[Quarantined]]) -> bytes:
+        cursor = answer.cursor
+        named = held.get((cursor.gateway, cursor.epoch), [])[:QUARANTINED_MAX]
+        window = 1 if self._inbox.qsize() > INBOX_MAX // 2 else WINDOW_MAX
+        ack = Ack(
+            VERSION, cursor.gateway, cursor.epoch, cursor.through, cursor.digest, answer.expect, answer.verdict,
+            named, window, self._clock.wall_ms(), answer.echo,
+        )  # fmt: skip
+        return build_ack(ack, self._keyring.ack)
+
+    # -- connections and supervision ----------------------------------------------------------------------
+
+    async def _connect_reader(self) -> tuple[Reference, Store]:
+        if self._reference is None or self._reader is None:
+            connection = await database.connect(self._url)
+            await connection.set_autocommit(True)
+            self._connections.insert(0, connection)
+            self._reader = Store(connection, self._new_id)
+            self._reference = Reference(connection, self._document_key)
+        return self._reference, self._reader
+
+    async def _connect_writer(self) -> Store:
+        await self._connect_reader()
+        if self._writer is None:
+            connection = await database.connect(self._url)
+            self._connections.append(connection)
+            self._writer = Store(connection, self._new_id)
+            await self._writer.prepare()
+        return self._writer
+
+    async def _disconnect(self) -> None:
+        connections, self._connections = self._connections, []
+        self._reference = self._reader = self._writer = None
+        self._cursors.clear()
+        for connection in connections:
+            await connection.close()
+
+    async def _keep(self, work: Callable[[], object]) -> None:
+        """Run one of the two tasks for ever; when Postgres goes away, connect again."""
+        while True:
+            try:
+                await work()  # type: ignore[misc]
+            except (psycopg.Error, StaleError, UnavailableError):
+                self.counters.failures += 1
+                await self._disconnect()
+                await self._clock.sleep(DATABASE_RETRY_S * (1 + self._random(1)[0] / 255))
+
+    def _document_key(self, key_id: bytes) -> bytes | None:
+        key = self._keyring.document
+        return key.public if key_id == key.key_id else None
+
+    def _new_id(self) -> UUID:
+        return uuid7(self._clock.wall_ms(), self._random)
+
+
+def _open_all(arrivals: Sequence[_Arrival], keys: Mapping[bytes, Key]) -> list[Opened | Refusal]:
+    return [open_frame(each.envelope, keys.get, each.expected) for each in arrivals if each.envelope]
+
+
+def _decide_and_pack(frames: Sequence[Opened], view: View, suspects: Set[bytes]) -> tuple[Effects, Payloads]:
+    effects = decide(frames, view, suspects)
+    return effects, pack(effects, view.received_ms)
+
+
+def _held_by_epoch(effects: Effects) -> dict[EpochKey, list[Quarantined]]:
+    """Quarantined records by the epoch that delivered them, at the seq where that epoch holds them."""
+    carriers = {row[3]: (row[0], row[7], row[8]) for row in effects.records if row[7] is not None}
+    held: dict[EpochKey, list[Quarantined]] = {}
+    for row in effects.quarantine:
+        gateway, epoch, seq = carriers.get(row.id, (row.gateway, row.epoch, row.seq))
+        held.setdefault((gateway, epoch or 0), []).append(Quarantined(seq or 0, row.code))
+    return held
+
+
+def _answer(arrival: _Arrival, reply: IngestReply) -> None:
+    if not arrival.reply.done():
+        arrival.reply.set_result(reply)
+
+
+async def _quiet_rollback(writer: Store) -> None:
+    try:
+        await writer.rollback()
+    except psycopg.Error:
+        return  # the connection is gone, and the transaction with it
+
+
+_ = (field, "Iterable")

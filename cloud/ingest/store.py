@@ -1,0 +1,215 @@
+"""The thin SQL side: reads what a decision needs, applies its effects in one transaction.
+
+Owns one connection. Decides nothing: what it finds other than was decided on, it reports as stale.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from cloud.ingest import rows
+from cloud.ingest.custody import apply_custody
+from cloud.ingest.effects import QuarantineRow
+from cloud.ingest.views import GatewayView
+from cloud.kit.queries import load_queries
+from cloud.ledger.accounts import ISSUER
+from cloud.ledger.posting import Voided, reverse, settle
+from protocol.delivery import Cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import psycopg
+
+    from cloud.ingest.effects import Effects, VoidRow
+    from cloud.ingest.pack import Payloads
+    from cloud.ingest.views import EpochKey, View
+
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+_CREDIT = QUERIES["credit"].replace(b"{issuer}", str(ISSUER).encode())
+
+
+class StaleError(Exception):
+    """Cursors or gateways changed since the decision: read them again and decide anew."""
+
+
+class Store:
+    """Applies effects over one connection. `new_id` makes time-ordered ids."""
+
+    def __init__(self, connection: psycopg.AsyncConnection, new_id: Callable[[], UUID]) -> None:
+        self._connection = connection
+        self._new_id = new_id
+
+    async def prepare(self) -> None:
+        """Make the stages of this connection; once per connection."""
+        await self._connection.execute(QUERIES["session"])
+        await self._connection.commit()
+
+    async def rollback(self) -> None:
+        """Forget what was applied since the last commit."""
+        await self._connection.rollback()
+
+    async def commit(self) -> None:
+        """Make it durable; when this returns, it may be acknowledged."""
+        await self._connection.commit()
+
+    async def read_cursors(self, keys: Iterable[EpochKey]) -> dict[EpochKey, Cursor]:
+        """Those of these cursors that exist, unlocked."""
+        result = await self._connection.execute(QUERIES["read_cursors"], _keys(keys))
+        return {(row[0], row[1]): _cursor(row) for row in await result.fetchall()}
+
+    async def read_gateways(self, gateways: Iterable[str]) -> dict[str, GatewayView]:
+        """What is known of these gateways."""
+        result = await self._connection.execute(QUERIES["read_gateways"], {"gateways": sorted(set(gateways))})
+        return {row[0]: GatewayView(row[0], row[1], row[2]) for row in await result.fetchall()}
+
+    async def read_known(self, places: Sequence[tuple[str, int, int]]) -> dict[tuple[str, int, int], bytes]:
+        """Committed digests at these places."""
+        if not places:
+            return {}
+        gateways, epochs, seqs = (list(column) for column in zip(*places, strict=True))
+        values = {"gateways": gateways, "epochs": epochs, "seqs": seqs}
+        result = await self._connection.execute(QUERIES["read_known"], values)
+        return {(row[0], row[1], row[2]): bytes(row[3]) for row in await result.fetchall()}
+
+    async def apply(self, effects: Effects, payloads: Payloads, view: View) -> None:
+        """Apply everything; the caller commits. Effects gain what was found unfit on the way.
+
+        Raises StaleError if what the decision stood on has changed, psycopg.Error if Postgres refuses.
+        """
+        await self._lock(effects, view)
+        await self.project(effects, payloads)
+        if effects.cursors:
+            moved = list(effects.cursors.values())
+            values = {**_columns(moved), "closed": [each.closed for each in moved]}
+            await self._connection.execute(QUERIES["move_cursors"], values)
+
+    async def project(self, effects: Effects, payloads: Payloads) -> None:
+        """Apply everything but cursors: what records mean, wherever they come from."""
+        await self._store_records(effects, payloads)
+        if payloads.holders is not None:
+            await self._credit(payloads)
+        if payloads.closings is not None:
+            await self._copy("stage_closings", rows.CLOSING_COLUMNS, payloads.closings)
+            await self._connection.execute(QUERIES["close_visits"])
+        if effects.voids:
+            await self._void(effects)
+        for step in effects.custody:
+            refused = await apply_custody(self._connection, step)
+            if refused is not None:
+                effects.quarantine.append(refused)
+        if payloads.holders is not None:
+            await self._settle()
+        await self._note(effects)
+
+    async def _lock(self, effects: Effects, view: View) -> None:
+        """Lock every cursor the decision looked at, making the missing ones, and compare."""
+        keys = set(view.cursors) | set(effects.cursors)
+        absent = [Cursor.start(*key) for key in effects.cursors if key not in view.cursors]
+        if absent:
+            await self._connection.execute(QUERIES["start_cursors"], _columns(absent))
+        result = await self._connection.execute(QUERIES["lock_cursors"], _keys(keys))
+        found = {(row[0], row[1]): _cursor(row) for row in await result.fetchall()}
+        expected = {cursor_key(cursor): cursor for cursor in absent} | dict(view.cursors)
+        if found != expected:
+            raise StaleError("a cursor moved")
+        if await self.read_gateways(view.gateways) != view.gateways:
+            raise StaleError("a gateway changed")
+
+    async def _store_records(self, effects: Effects, payloads: Payloads) -> None:
+        if payloads.records is None:
+            return
+        if not effects.carried:
+            await self._copy("records", rows.RECORD_COLUMNS, payloads.records)
+            return
+        await self._copy("stage_records", rows.RECORD_COLUMNS, payloads.records)
+        await self._connection.execute(QUERIES["merge_records"])
+
+    async def _credit(self, payloads: Payloads) -> None:
+        for table, columns, payload in (
+            ("stage_holders", rows.HOLDER_COLUMNS, payloads.holders),
+            ("stage_deposits", rows.DEPOSIT_COLUMNS, payloads.deposits),
+            ("stage_weighings", rows.WEIGHING_COLUMNS, payloads.weighings),
+        ):
+            if payload is not None:
+                await self._copy(table, columns, payload)
+        await self._connection.execute(_CREDIT)
+
+    async def _void(self, effects: Effects) -> None:
+        values = _void_columns(effects.voids)
+        orphans = await self._connection.execute(QUERIES["voids_without_weighing"], values)
+        unknown = {row[0].bytes for row in await orphans.fetchall()}
+        effects.quarantine += [_orphan(void) for void in effects.voids if void.id in unknown]
+        result = await self._connection.execute(QUERIES["void_weighings"], values)
+        voided = [Voided(*row) for row in await result.fetchall()]
+        if voided:
+            await reverse(self._connection, voided)
+
+    async def _settle(self) -> None:
+        result = await self._connection.execute(QUERIES["due"])
+        for account, key in await result.fetchall():
+            await settle(self._connection, account, bytes(key), self._new_id())
+
+    async def _note(self, effects: Effects) -> None:
+        async with self._connection.cursor() as cursor:
+            if effects.quarantine:
+                held = [(UUID(bytes=row.id), *row[1:]) for row in effects.quarantine]
+                await cursor.executemany(QUERIES["hold"], held)
+            if effects.gaps:
+                await cursor.executemany(QUERIES["note_gap"], effects.gaps)
+            if effects.alarms:
+                alarms = [
+                    (self._new_id(), alarm.gateway, alarm.code, json.dumps(alarm.detail))
+                    for alarm in effects.alarms
+                ]
+                await cursor.executemany(QUERIES["raise_alarm"], alarms)
+
+    async def _copy(self, table: str, columns: str, payload: bytes) -> None:
+        async with (
+            self._connection.cursor() as cursor,
+            cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)".encode()) as copy,
+        ):
+            await copy.write(payload)
+
+
+def cursor_key(cursor: Cursor) -> EpochKey:
+    """Which cursor this is."""
+    return cursor.gateway, cursor.epoch
+
+
+def _cursor(row: Sequence[object]) -> Cursor:
+    gateway, epoch, through, digest, closed = row
+    return Cursor(str(gateway), int(epoch), int(through), bytes(digest), bool(closed))  # type: ignore[call-overload]
+
+
+def _keys(keys: Iterable[EpochKey]) -> dict[str, list[object]]:
+    ordered = sorted(keys)
+    return {"gateways": [key[0] for key in ordered], "epochs": [key[1] for key in ordered]}
+
+
+def _columns(cursors: Sequence[Cursor]) -> dict[str, list[object]]:
+    return {
+        "gateways": [each.gateway for each in cursors],
+        "epochs": [each.epoch for each in cursors],
+        "throughs": [each.through for each in cursors],
+        "digests": [each.digest for each in cursors],
+    }
+
+
+def _void_columns(voids: Sequence[VoidRow]) -> dict[str, list[object]]:
+    return {
+        "ids": [UUID(bytes=void.id) for void in voids],
+        "gateways": [void.gateway for void in voids],
+        "epochs": [void.epoch for void in voids],
+        "seqs": [void.weighing_seq for void in voids],
+    }
+
+
+def _orphan(void: VoidRow) -> QuarantineRow:
+    return QuarantineRow(
+        void.id, void.gateway, void.epoch, void.seq, "void.no_weighing",
+        f"no weighing at seq {void.weighing_seq} is applied; decide on that one first", void.data, False,
+    )  # fmt: skip

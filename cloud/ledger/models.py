@@ -1,0 +1,71 @@
+"""What the ledger tells: balances, statements, claims, the result of a verification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Whole points: what a citizen has, what they owe after reversals, what waits for a fork to be settled."""
+
+    points: int
+    due: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a statement: signed `amount`, and the balance after it. `code` is a TransferCode's name.
+
+    A line in state `pending` or `void` moved nothing. `number` is the cursor for the next page.
+    """
+
+    number: int
+    id: UUID
+    at: datetime
+    code: str
+    state: str
+    amount: int
+    balance: int
+    source: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A guest's deposit claimed: the points moved to the citizen, and the visit if it is known."""
+
+    points: int
+    deposit: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something in the ledger that does not add up; `id` names the row."""
+
+    check: str
+    id: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Outcome of a verification. Sums are whole points; each check names at most 100 faults."""
+
+    transfers: int
+    accounts: int
+    weighings: int
+    held_by_holders: int
+    due: int
+    issued: int
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything adds up."""
+        return not self.faults
