@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.cloud.api.conftest import Cloud
 
 
@@ -83,7 +85,7 @@ async def test_bodies_over_the_limit_are_refused_announced_or_not(cloud: Cloud) 
     announced = await cloud.operator.post("/v1/drop-points", content=b"x" * 300_000)
     assert announced.status_code == 413
 
-    async def chunks() -> object:
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(30):
             yield b"x" * 10_000
 
@@ -110,9 +112,7 @@ async def test_a_key_makes_a_change_happen_once(cloud: Cloud) -> None:
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.json() == again.json()
     assert again.headers["idempotency-replayed"] == "true"
-    other = await cloud.operator.post(
-        "/v1/drop-points", json={**one, "name": "Other"}, headers=headers
-    )
+    other = await cloud.operator.post("/v1/drop-points", json={**one, "name": "Other"}, headers=headers)
     assert other.status_code == 422
     assert other.json()["code"] == "idempotency.mismatch"
 

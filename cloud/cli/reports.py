@@ -1,0 +1,109 @@
+"""`reloop-cloud export | ledger | status`: looking at what there is, changing nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress
+from sqlalchemy import text
+
+from cloud.cli.console import ERR, OUT, print_json, print_table, run
+from cloud.cli.gateways import all_gateways
+from cloud.weighings.schemas import export_line
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from cloud.cli.runtime import Runtime
+
+export_app = typer.Typer(no_args_is_help=True, help="Everything as lines of JSON, to compare or to keep.")
+Gateway = Annotated[str | None, typer.Option("--gateway", help="Only of this gateway.")]
+
+
+@export_app.command("weighings")
+def export_weighings(
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line (the only form).")] = True,
+    gateway: Gateway = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File; without it: stdout.")] = None,
+) -> None:
+    """Every committed weighing, in the order of gateway, epoch and seq.
+
+    Each line has id, gateway, epoch, seq, kind, net_g, material, citizen, holder, points, recorded_at
+    and the evidence. Example: reloop-cloud export weighings --jsonl | jq -s 'map(.points) | add'
+    """
+    del jsonl
+
+    async def act(runtime: Runtime) -> None:
+        if output is None:
+            await _export(runtime, gateway, sys.stdout)
+            return
+        with output.open("w", encoding="utf-8") as stream:
+            await _export(runtime, gateway, stream)
+
+    run(act)
+
+
+async def _export(runtime: Runtime, gateway: str | None, stream: TextIO) -> None:
+    weighings = runtime.services.weighings
+    async with runtime.engine.begin() as connection:
+        total = await weighings.count(connection, gateway)
+        with Progress(console=ERR, transient=True, disable=stream is sys.stdout) as progress:
+            bar = progress.add_task("exporting", total=total)
+            async for weighing in weighings.export(connection, gateway):
+                stream.write(export_line(weighing) + "\n")
+                progress.advance(bar)
+    stream.flush()
+
+
+def status(json: Annotated[bool, typer.Option("--json", help="Answer as one line of JSON.")] = False) -> None:
+    """How everything stands: gateways, what was committed and credited, what waits for a person."""
+
+    async def act(runtime: Runtime) -> dict[str, Any]:
+        gateways = await all_gateways(runtime)
+        async with runtime.engine.begin() as connection:
+            row = (await connection.execute(text(_TOTALS))).mappings().one()
+        return {
+            "schema": runtime.schema,
+            **{name: int(value) for name, value in row.items()},
+            "gateways": [
+                {
+                    "gateway": one.id,
+                    "state": one.state,
+                    "acked": one.acked,
+                    "held": one.held,
+                    "alarms": one.open_alarms,
+                    "last_seen_at": one.last_seen_at,
+                    "acked_at": one.acked_at,
+                }
+                for one in gateways
+            ],
+        }
+
+    report = run(act)
+    if json:
+        print_json(report)
+        return
+    totals = {name: value for name, value in report.items() if name != "gateways"}
+    print_table("Totals", ("what", "how many"), totals.items())
+    columns = ("gateway", "state", "acked", "held", "alarms", "last_seen_at", "acked_at")
+    print_table("Gateways", columns, ([one[name] for name in columns] for one in report["gateways"]))
+    if totals["quarantined"] or totals["alarms"]:
+        OUT.print("Look at: reloop-cloud quarantine list, and GET /v1/alarms?open=true")
+
+
+_TOTALS = """
+select (select count(*) from records) as records,
+       (select count(*) from weighings) as weighings,
+       (select coalesce(sum(net_g), 0) from weighings where voided_by is null) as net_g,
+       (select coalesce(sum(points), 0) from weighings where voided_by is null) as points,
+       (select count(*) from quarantine where state = 'held') as quarantined,
+       (select count(*) from alarms where resolved_at is null) as alarms,
+       (select coalesce(sum(count), 0) from refusals) as refused,
+       (select count(*) from gaps) as gaps,
+       (select count(*) from citizens) as citizens
+"""
+
+ledger_app = typer.Typer(no_args_is_help=True, help="The ledger: do all points add up?")

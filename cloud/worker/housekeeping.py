@@ -1,0 +1,50 @@
+"""What must be done now and then: a fresh catalogue, old answers thrown away, the broker's files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from cloud.kit.web.work import KEEP_DAYS
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from cloud.documents.service import Documents
+    from cloud.kit.clock import Clock
+    from cloud.worker.broker import BrokerFiles
+
+EVERY_S = 15.0
+"""Also bounds how long a gateway that another process revoked may go on speaking to the broker."""
+_PRUNE = f"delete from idempotency where created_at < now() - interval '{KEEP_DAYS} days'"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Housekeeping:
+    """Runs for ever; what fails is tried again at the next round."""
+
+    engine: AsyncEngine
+    documents: Documents
+    files: BrokerFiles | None
+    clock: Clock
+
+    async def run(self) -> None:
+        """A round every EVERY_S seconds."""
+        while True:
+            try:
+                await self.once()
+            except (SQLAlchemyError, OSError) as error:
+                structlog.get_logger().warning("housekeeping.failed", error=str(error))
+            await self.clock.sleep(EVERY_S)
+
+    async def once(self) -> None:
+        """One round."""
+        async with self.engine.begin() as connection:
+            await self.documents.reissue_due(connection)
+            await connection.execute(text(_PRUNE))
+        if self.files is not None:
+            await self.files.sync(self.engine)
