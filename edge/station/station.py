@@ -359,6 +359,7 @@ class Station:
         """Nobody can tell whether a commit happened: show nothing as saved until the journal was read."""
         self._recovered, self._doubt, self._suspended = False, code, code
         self._recover_at_s = float("-inf")
+        self._publish()
 
     def _start_recovery(self, now_s: float) -> None:
         if now_s - self._recover_at_s >= RECOVER_AGAIN_S:

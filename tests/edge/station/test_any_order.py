@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edge.devices.readings import Status
-from edge.station.screen import Button, Name
+from edge.station.screen import Button, Name, Screen
 from protocol.bodies import (
     BinWeighed,
     DepositClosed,
@@ -128,28 +128,66 @@ class AnyOrder(RuleBasedStateMachine):
                 view = refused(Status(kind))
         self.loop.run_until_complete(self.site.see(view))
 
-    @rule(button=st.sampled_from(WEIGHS), times=st.integers(1, 3))
-    def confirm(self, button: Button, times: int) -> None:
-        async def all_at_once() -> None:
-            await asyncio.gather(*(self.site.station.press(button) for _ in range(times)))
-
+    @rule(times=st.integers(1, 3))
+    def confirm(self, times: int) -> None:
+        self.get_ready()
+        button = Button.BIN_WEIGH if self.screen.name is Name.BIN else Button.CONFIRM
         self.may_record = self.at_rest
-        self.loop.run_until_complete(all_at_once())
+        self.presses(*[button] * times)
+
+    @rule(mass_g=MASSES_G)
+    def put_a_bag_on_and_confirm(self, mass_g: int) -> None:
+        self.put_a_bag_on(mass_g)
+        self.confirm(1)
+
+    @rule()
+    def tare(self) -> None:
+        self.get_ready()
+        self.presses(Button.TARE)
+
+    @rule()
+    def preset_tare(self) -> None:
+        self.get_ready()
+        self.presses(Button.PRESET_TARE)
+
+    @rule()
+    def void(self) -> None:
+        self.presses(Button.VOID)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.screen.buttons)
+    def press_what_is_offered(self, data: st.DataObject) -> None:
+        button = data.draw(st.sampled_from(self.screen.buttons))
+        self.may_record = button in WEIGHS and self.at_rest
+        self.presses(button)
 
     @rule(button=st.sampled_from(OTHERS))
-    def press(self, button: Button) -> None:
-        self.loop.run_until_complete(self.site.station.press(button, VALUES.get(button)))
+    def press_anything_else(self, button: Button) -> None:
+        self.presses(button)
 
     @rule()
-    @precondition(lambda self: self.site.station.screen.name in {Name.IDLE, Name.RECEIPT})
-    def begin_and_choose(self) -> None:
-        for button in (Button.DONE, Button.GUEST, Button.MATERIAL):
-            self.loop.run_until_complete(self.site.station.press(button, VALUES.get(button)))
+    def begin_a_pickup(self) -> None:
+        self.loop.run_until_complete(self.site.station.scanned(card(CARDS[Role.COLLECTOR])))
+        self.scan_a_bin(1)
 
-    @rule()
-    @precondition(lambda self: self.site.station.screen.name in {Name.SAVED, Name.CHOOSE})
-    def choose(self) -> None:
-        self.loop.run_until_complete(self.site.station.press(Button.MATERIAL, "pet"))
+    def get_ready(self) -> None:
+        """Bring whoever is there to the scale."""
+        if self.screen.name in {Name.IDLE, Name.RECEIPT, Name.HANDED_OVER}:
+            self.presses(Button.DONE)
+            self.presses(Button.GUEST)
+        if self.screen.name in {Name.CHOOSE, Name.SAVED}:
+            self.presses(Button.MATERIAL)
+
+    def presses(self, *buttons: Button) -> None:
+        async def all_at_once() -> None:
+            station = self.site.station
+            await asyncio.gather(*(station.press(button, VALUES.get(button)) for button in buttons))
+
+        self.loop.run_until_complete(all_at_once())
+
+    @property
+    def screen(self) -> Screen:
+        return self.site.station.screen
 
     @rule(role=st.sampled_from(Role))
     def scan_a_card(self, role: Role) -> None:
@@ -233,8 +271,8 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 AnyOrder.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=50,
+    max_examples=100,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
