@@ -27,7 +27,7 @@ Modules = Annotated[
     typer.Option(
         "--modules",
         help="Serve only these modules of the API, separated by commas: gateways, documents, drop_points,"
-        " materials, citizens, weighings, custody, quarantine, alarms, ingest, retry, me.",
+        " materials, citizens, weighings, custody, quarantine, alarms, ingest, retry, me, ledger.",
     ),
 ]
 app.add_typer(gateways.app, name="gateway")

@@ -14,6 +14,7 @@ OPERATOR_SCOPES = frozenset(
         "gateways:read",
         "gateways:write",
         "ledger:read",
+        "ledger:write",
         "materials:read",
         "materials:write",
         "quarantine:read",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from fastapi import FastAPI
 
 from cloud.alarms import endpoints as alarms
-from cloud.api import delivery, health, me, retry
+from cloud.api import delivery, health, ledger, me, retry
 from cloud.api.metrics import Metrics
 from cloud.api.middleware import BodyLimit, Tracing
 from cloud.api.openapi import describe
@@ -46,6 +46,7 @@ ROUTERS: dict[str, APIRouter] = {
     "ingest": delivery.router,
     "retry": retry.router,
     "me": me.router,
+    "ledger": ledger.router,
 }
 """Every module that can be served, alone or with others."""
 CLAIM_BURST, CLAIM_PERIOD_S = 10, 60.0

@@ -1,4 +1,4 @@
-"""What a citizen sees of themselves: balance, statement, and the claim of a guest's deposit."""
+"""Who a citizen's token stands for; what they have is the ledger's."""
 
 from __future__ import annotations
 

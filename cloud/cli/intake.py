@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from cloud.ingest.service import Ingest
+from cloud.ingest.worker import MqttWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cloud.cli.runtime import Runtime
+    from cloud.config import MqttSettings
 
 
 @asynccontextmanager
@@ -21,8 +24,6 @@ async def intake(runtime: Runtime) -> AsyncIterator[Ingest]:
         yield ingest
 
 
-def mqtt_intake(runtime: Runtime, ingest: Ingest) -> Consumer:
+def mqtt_road(runtime: Runtime, mqtt: MqttSettings, ingest: Ingest) -> MqttWorker:
     """What listens on the broker for this ingest."""
-    from cloud.ingest.mqtt import MqttIngest
-
-    return MqttIngest(runtime.settings.mqtt, ingest, runtime.clock)
+    return MqttWorker(mqtt, ingest, runtime.clock, random.random)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,14 +11,16 @@ import typer
 from rich.progress import Progress
 from sqlalchemy import text
 
-from cloud.cli.console import ERR, OUT, print_json, print_table, run
+from cloud.cli.console import ERR, OUT, print_json, print_table, run, say
 from cloud.cli.gateways import all_gateways
+from cloud.ledger import service as ledger
 from cloud.weighings.schemas import export_line
 
 if TYPE_CHECKING:
     from typing import TextIO
 
     from cloud.cli.runtime import Runtime
+    from cloud.ledger.models import Report
 
 export_app = typer.Typer(no_args_is_help=True, help="Everything as lines of JSON, to compare or to keep.")
 Gateway = Annotated[str | None, typer.Option("--gateway", help="Only of this gateway.")]
@@ -106,4 +109,28 @@ select (select count(*) from records) as records,
        (select count(*) from citizens) as citizens
 """
 
+
 ledger_app = typer.Typer(no_args_is_help=True, help="The ledger: do all points add up?")
+
+
+@ledger_app.callback()
+def ledger_commands() -> None:
+    """The ledger: do all points add up?"""
+
+
+@ledger_app.command("verify")
+def verify_ledger() -> None:
+    """Check that every transfer balances, every balance is the sum of its transfers, every award fits.
+
+    Prints one line of JSON with `ok`; ends with 1 if anything does not add up.
+    """
+
+    async def act(runtime: Runtime) -> Report:
+        async with runtime.engine.begin() as connection:
+            return await ledger.verify(connection)
+
+    report = run(act)
+    print_json({"ok": report.ok, **dataclasses.asdict(report)})
+    for fault in report.faults[:20]:
+        say(f"[red]{fault.check}[/] {fault.id}: {fault.detail}")
+    raise typer.Exit(0 if report.ok else 1)

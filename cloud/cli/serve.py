@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ import uvicorn
 from cloud.api.app import ROUTERS, Parts, create_app
 from cloud.api.tokens import TokenResolver
 from cloud.cli.console import fail, run, say
-from cloud.cli.intake import intake, mqtt_intake
+from cloud.cli.intake import intake, mqtt_road
+from cloud.errors import ConfigError
 from cloud.worker.housekeeping import Housekeeping
 from cloud.worker.publisher import Publisher
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from cloud.api.delivery import Intake
     from cloud.cli.runtime import Runtime
+    from cloud.ingest.service import Ingest
 
 _GRACE_S = 5
 _BACKLOG = 512
@@ -75,7 +77,7 @@ async def _serve(runtime: Runtime, roles: Roles) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work, name=name) for name, work in services.background()]
             server = services.server() if roles.api else None
-            serving = group.create_task(server.serve(), name="api") if server else None
+            serving = group.create_task(server.serve([_listening(runtime)]), name="api") if server else None
             say(f"[bold]ReLoop cloud[/] runs ({services.describe()}); stop it with Ctrl-C")
             await stop.wait()
             if server is not None and serving is not None:
@@ -89,12 +91,14 @@ async def _serve(runtime: Runtime, roles: Roles) -> None:
 class _Services:
     """The parts of one process, made when they are needed."""
 
-    def __init__(self, runtime: Runtime, roles: Roles, ingest: Intake | None) -> None:
+    def __init__(self, runtime: Runtime, roles: Roles, ingest: Ingest | None) -> None:
         self._runtime, self._roles, self._ingest = runtime, roles, ingest
         mqtt = runtime.settings.mqtt
         services = runtime.services
         self._consumer = (
-            mqtt_intake(runtime, ingest) if roles.ingest and ingest is not None and mqtt is not None else None
+            mqtt_road(runtime, mqtt, ingest)
+            if roles.ingest and ingest is not None and mqtt is not None
+            else None
         )
         self._publisher = (
             Publisher(runtime.engine, services.documents, services.gateways, mqtt, runtime.clock)
@@ -157,7 +161,20 @@ class _Services:
 
     def _connected(self) -> Callable[[], bool | None]:
         consumer = self._consumer
-        return lambda: None if consumer is None else consumer.connected
+        return lambda: None if consumer is None else consumer.connected.is_set()
+
+
+def _listening(runtime: Runtime) -> socket.socket:
+    """The API's socket. Raises ConfigError if the address is taken: uvicorn would only end the process."""
+    host, port = runtime.settings.http_host, runtime.settings.http_port
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({error.strerror}); set RELOOP_HTTP_PORT to another port",
+            code="config.port_taken",
+        ) from error
 
 
 class _Server(uvicorn.Server):

@@ -63,6 +63,15 @@ MATRIX: dict[str, str] = {
     "GET /v1/refusals": OPERATOR,
     "GET /v1/gaps": OPERATOR,
     "GET /v1/me": CITIZEN,
+    "GET /v1/me/balance": CITIZEN,
+    "GET /v1/me/statement": CITIZEN,
+    "POST /v1/claims": CITIZEN,
+    "GET /v1/citizens/{citizen}/balance": OPERATOR,
+    "GET /v1/citizens/{citizen}/statement": OPERATOR,
+    "POST /v1/holdings/{account}/release": OPERATOR,
+    "POST /v1/weighings/{weighing}/release": OPERATOR,
+    "POST /v1/weighings/{weighing}/withdrawal": OPERATOR,
+    "GET /v1/ledger/verification": OPERATOR,
 }
 _METHODS = ("get", "post", "put", "patch", "delete")
 _REFUSED = {"token.missing", "token.invalid", "token.scope_missing"}
@@ -76,6 +85,7 @@ _FILLED = {
     "{weighing}": "00000000-0000-7000-8000-000000000000",
     "{pickup}": "00000000-0000-7000-8000-000000000000",
     "{record}": "00000000-0000-7000-8000-000000000000",
+    "{account}": "00000000-0000-7000-8000-000000000000",
     "{alarm}": "00000000-0000-7000-8000-000000000000",
 }
 
