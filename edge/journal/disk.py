@@ -44,9 +44,13 @@ class Disk:
         room = os.statvfs(self._directory)
         return room.f_bavail * room.f_frsize
 
+    def spare_bytes(self) -> int:
+        """What is free beside the ballast, whether that is set aside now or given back."""
+        return self.free_bytes() - (0 if self._ballast.exists() else self._settings.ballast_bytes)
+
     def low(self) -> bool:
         """Whether intake has to stop."""
-        return self.free_bytes() < self._settings.free_bytes_min
+        return self.spare_bytes() < self._settings.free_bytes_min
 
     def over_budget(self) -> bool:
         """Whether the folder takes more than it may."""
@@ -54,12 +58,12 @@ class Disk:
 
     def tight(self) -> bool:
         """Whether synced records should go before their time."""
-        return self.over_budget() or self.free_bytes() < _COMFORT * self._settings.free_bytes_min
+        return self.over_budget() or self.spare_bytes() < _COMFORT * self._settings.free_bytes_min
 
     def room_bytes(self) -> int:
         """What may still be written before intake stops."""
         budget = self._settings.disk_budget_bytes - files.size_bytes(self._directory)
-        return max(min(self.free_bytes() - self._settings.free_bytes_min, budget), 0)
+        return max(min(self.spare_bytes() - self._settings.free_bytes_min, budget), 0)
 
     def release_ballast(self) -> bool:
         """Give the ballast back to the disk; True if there was some."""
@@ -71,8 +75,7 @@ class Disk:
     def keep_ballast(self) -> None:
         """Set the ballast aside again, if that leaves more room than intake needs."""
         size = self._settings.ballast_bytes
-        spare = self.free_bytes() - self._settings.free_bytes_min
-        if size == 0 or self._ballast.exists() or spare < size:
+        if size == 0 or self._ballast.exists() or self.low():
             return
         descriptor = os.open(self._ballast, os.O_CREAT | os.O_RDWR, 0o600)
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from edge.errors import JournalError
 from edge.journal import database, files, opening
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     Outcome = list[Entry] | JournalError | RecordError
 
+_T = TypeVar("_T")
 _QUALITY_MS: Final = 1000
 """How long a judgement of the clock's quality is used; asking costs several system calls."""
 _HOUR_MS: Final = 3_600_000
@@ -172,13 +173,30 @@ class Journal:
     def _commit(self, rows: list[Row], outcomes: list[Outcome]) -> list[Outcome]:
         try:
             if rows:
-                self._store.insert(rows)
+                self._insert(rows)
                 self._failed = False
                 self._written = (self._written[0], self._written[1] + sum(len(row[1]) for row in rows))
         except JournalError as error:
             self._failed = True
             return [error if isinstance(outcome, list) else outcome for outcome in outcomes]
         return outcomes
+
+    def _insert(self, rows: list[Row]) -> None:
+        try:
+            self._store.insert(rows)
+        except JournalError as error:
+            if error.code != "journal.full" or not self._disk.release_ballast():
+                raise
+            self._store.insert(rows)
+
+    def _with_room(self, work: Callable[[], _T]) -> _T:
+        """Do what moves marks or frees space; if the disk is full, with the ballast given back."""
+        try:
+            return work()
+        except JournalError:
+            if not self._disk.release_ballast():
+                raise
+            return work()
 
     def _chain(self, bodies: Sequence[Body], seq: int, digest: bytes, sample: tuple[int, int]) -> list[Entry]:
         mono_ms, wall_ms = sample
@@ -231,11 +249,11 @@ class Journal:
             )
         state = self._store.state
         digest = self.digest_at(through) or state.anchor_digest
-        self._store.acknowledge(through, digest, max(server_time_ms, 0))
+        self._with_room(lambda: self._store.acknowledge(through, digest, max(server_time_ms, 0)))
 
     def quarantined(self, seq: int, code: str) -> None:
         """The cloud holds record `seq` but could not apply it, for the reason `code`."""
-        self._store.change(("note_quarantined", {"seq": seq, "code": code}))
+        self._with_room(lambda: self._store.change(("note_quarantined", {"seq": seq, "code": code})))
 
     def quarantine(self) -> dict[int, str]:
         """Codes by seq of kept records that the cloud said it quarantined."""
@@ -247,9 +265,13 @@ class Journal:
         `everything` carries also what is acknowledged and still kept, of older epochs too: for a cloud that
         was restored from before them. Raises JournalError; then the old epoch goes on.
         """
-        self._store.checkpoint()
-        found = opening.examine_all(self._site)
-        store, carried = opening.next_epoch(self._site, reason, found, everything=everything)
+
+        def build() -> tuple[Store, int]:
+            self._store.checkpoint()
+            found = opening.examine_all(self._site)
+            return opening.next_epoch(self._site, reason, found, everything=everything)
+
+        store, carried = self._with_room(build)
         self._switch(store, Birth(reason, carried))
 
     def repair(self) -> Birth:
@@ -275,12 +297,7 @@ class Journal:
 
         Returns how many rows and files went; call again until 0. Raises JournalError.
         """
-        try:
-            gone = self._retention.step(self._store)
-        except JournalError:
-            if not self._disk.release_ballast():
-                raise
-            gone = self._retention.step(self._store)
+        gone = self._with_room(lambda: self._retention.step(self._store))
         if not gone:
             self._disk.keep_ballast()
         return gone

@@ -120,13 +120,14 @@ def next_epoch(
     `everything` carries also what is acknowledged, for a cloud that forgot.
     """
     states = [one.state for one in found if one.state]
+    newest = max((one.rank for one in found if not one.damage), default=None)
     generation = max((state.generation for state in states), default=0) + 1
     state = _newborn(site, site.mint_epoch(), generation, reason, states)
     with ExitStack() as stack:
         sources = [
             _damaged_source(stack, one, site.gateway, everything)
             if one.damage
-            else _whole_source(stack, one, everything)
+            else _whole_source(stack, one, everything, newest=one.rank == newest)
             for one in sorted(found, key=lambda one: one.rank)
         ]
         return carry.build(site.directory, state, sources, site.clock)
@@ -142,14 +143,14 @@ def _newborn(site: Site, epoch: int, generation: int, reason: str, before: Seque
     )
 
 
-def _whole_source(stack: ExitStack, one: _Examined, everything: bool) -> carry.Source:
+def _whole_source(stack: ExitStack, one: _Examined, everything: bool, *, newest: bool) -> carry.Source:
     state = one.state
     if state is None:
         raise JournalError(f"{one.path} was not examined", code="journal.failed")
     reader = Reader(one.path)
     stack.callback(reader.close)
     after = state.anchor_seq if everything else max(state.acked, state.anchor_seq)
-    if state.settled_ms is not None and not everything:
+    if state.settled_ms is not None and not everything and not newest:  # nothing newer could have settled it
         return carry.Source(one.epoch, (), salvaged=False)
     previous = state.anchor_digest if after == state.anchor_seq else state.acked_digest
     rows = reader.rows(after + 1, reader.head(after))

@@ -1,7 +1,8 @@
 """Rows read straight from the pages of a damaged SQLite file and its WAL, without asking SQLite.
 
 Knows just enough of the format (sqlite.org/fileformat2.html) to find rows shaped like ours. What it
-finds is not trusted: the chain decides (`salvage`). Never used on a file that is open in this process.
+finds is not trusted: the chain decides (`salvage`). A database file is never read while this process has it
+open, since closing it would drop SQLite's locks; a WAL has none.
 """
 
 from __future__ import annotations

@@ -31,17 +31,20 @@ INSERT INTO sources (epoch, salvaged) VALUES (:epoch, :salvaged);
 SELECT epoch, salvaged FROM sources ORDER BY epoch;
 
 -- name: head
-SELECT seq, digest FROM records ORDER BY seq DESC LIMIT 1;
+-- Casts, here and below: one flipped bit can turn a blob into text that is no UTF-8, or into nothing.
+SELECT seq, ifnull(CAST(digest AS BLOB), x'') FROM records ORDER BY seq DESC LIMIT 1;
 
 -- name: digest_at
-SELECT digest FROM records WHERE seq = ?;
+SELECT ifnull(CAST(digest AS BLOB), x'') FROM records WHERE seq = ?;
 
 -- name: read_from
 -- What the drain sends: stops early, so never a join, never a sort.
-SELECT seq, data, digest FROM records WHERE seq >= ? ORDER BY seq;
+SELECT seq, ifnull(CAST(data AS BLOB), x''), ifnull(CAST(digest AS BLOB), x'')
+FROM records WHERE seq >= ? ORDER BY seq;
 
 -- name: entries
-SELECT seq, data, digest FROM records WHERE seq BETWEEN ? AND ? ORDER BY seq;
+SELECT seq, ifnull(CAST(data AS BLOB), x''), ifnull(CAST(digest AS BLOB), x'')
+FROM records WHERE seq BETWEEN ? AND ? ORDER BY seq;
 
 -- name: set_acked
 -- Goes back too, when the cloud was restored from a backup. The time only goes forward.

@@ -14,6 +14,7 @@ import msgspec
 
 from edge.errors import JournalError
 from edge.journal import database
+from edge.journal.pages import wal_frames
 from edge.journal.statements import QUERIES
 from protocol.records import genesis_digest, next_digest
 
@@ -99,9 +100,12 @@ class Store:
         """After a failed commit: return if the rows are there and on the disk, raise if they are not."""
         try:
             writer = self._reopen()
-            if (self.head, self.head_digest) == (rows[-1][0], rows[-1][2]):
-                # They were read from the page cache. Copying them into the main file writes and syncs anew.
+            saved = (self.head, self.head_digest) == (rows[-1][0], rows[-1][2])
+            if saved or self._left_over(writer):
+                # Copying what is there into the main file writes and syncs it anew, and empties the WAL: what
+                # was read from a cache is then on the disk, and what was given up cannot come back.
                 checkpoint(writer)
+            if saved:
                 return
         except apsw.Error as error:
             self._drop_writer()
@@ -110,6 +114,11 @@ class Store:
                 code="journal.unsure",
             ) from cause
         raise failure(cause) from cause
+
+    def _left_over(self, writer: apsw.Connection) -> bool:
+        """Whether the WAL holds a whole transaction that SQLite gave up: a restart would bring it back."""
+        frames, _ = writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        return any(frame.index > frames for frame in wal_frames(self.path))
 
     def _reopen(self) -> apsw.Connection:
         self._drop_writer()
@@ -251,7 +260,7 @@ def read_state(connection: apsw.Connection) -> State:
     """The file's row of facts. Raises apsw.NotADBError if it is not there or not as it should be."""
     try:
         return msgspec.convert(connection.execute(QUERIES["read_journal"]).fetchone(), State)
-    except (apsw.SQLError, msgspec.ValidationError) as error:
+    except (apsw.SQLError, ValueError) as error:  # ValidationError and UnicodeDecodeError are ValueErrors
         raise apsw.NotADBError(f"the journal's state cannot be read: {error}") from error
 
 

@@ -1,0 +1,138 @@
+"""A folder with a journal in it, a clock that stands until moved, and seeded randomness."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import apsw
+
+from edge.config import JournalSettings
+from edge.journal import Journal
+from protocol.bodies import (
+    DepositClosed,
+    DepositOpened,
+    HolderKind,
+    Outcome,
+    Stability,
+    TareKind,
+    WeighingRecorded,
+)
+from protocol.records import ClockQuality, genesis_digest, next_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from protocol.bodies import Body
+
+GATEWAY = "ktm-drop-01"
+NOW_MS = 1_780_000_000_000
+BOOT = "8f0a51ce-0000-4000-8000-000000000001"
+DAY_MS = 86_400_000
+SMALL = JournalSettings(ballast_bytes=0, free_bytes_min=0)
+
+
+@dataclass
+class HandClock:
+    """A clock that stands until it is moved."""
+
+    wall: int = NOW_MS
+    mono: int = 5_000
+    worth: ClockQuality = ClockQuality.SYNCED
+
+    def monotonic(self) -> float:
+        return self.mono / 1000
+
+    def mono_ms(self) -> int:
+        return self.mono
+
+    def wall_ms(self) -> int:
+        return self.wall
+
+    def quality(self) -> ClockQuality:
+        return self.worth
+
+    async def sleep(self, seconds: float) -> None:
+        self.mono += int(seconds * 1000)
+
+
+@dataclass
+class Site:
+    """Opens the same journal again and again; call `crash` to leave it as a killed process would."""
+
+    folder: Path
+    seed: int = 1
+    settings: JournalSettings = SMALL
+    clock: HandClock = field(default_factory=HandClock)
+    boot_id: str = BOOT
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def open(self, gateway: str = GATEWAY) -> Journal:
+        return Journal.open(
+            self.folder, gateway, self.clock, self._random.randbytes, self.settings, boot_id=self.boot_id
+        )
+
+    def journal_file(self) -> Path:
+        (path,) = self.folder.glob("*.journal")
+        return path
+
+
+def crash(journal: Journal) -> None:
+    """Drop every connection and lock without the clean closing: the WAL stays as it is."""
+    journal._reader.close()
+    journal._store._drop_writer()
+    import os
+
+    os.close(journal._lock)
+
+
+def weighing(grams: int = 1235) -> Body:
+    return WeighingRecorded(
+        HolderKind.CARD,
+        b"pseudony\x01",
+        "pet",
+        25,
+        b"c" * 32,
+        "B123",
+        "kg",
+        5,
+        Stability.FLAG,
+        TareKind.NONE,
+        0,
+        1,
+        b"S S      1.235 kg\r\n",
+        grams,
+        grams,
+        grams * 25 // 1000,
+    )
+
+
+def visits(journal: Journal, count: int) -> None:
+    """Three records each."""
+    for number in range(count):
+        opened = journal.append(DepositOpened(HolderKind.GUEST, number.to_bytes(16, "big")))[0]
+        journal.append(weighing(1000 + number))
+        journal.append(DepositClosed(opened.seq, Outcome.COMPLETED, 1, 1000 + number, 25))
+
+
+def chain_holds(journal: Journal) -> bool:
+    """Whether the journal's own words add up, recomputed here from its bytes."""
+    digest = genesis_digest(journal.gateway, journal.epoch)
+    seq = 0
+    for entry in journal.entries():
+        seq, digest = seq + 1, next_digest(digest, entry.data)
+        if (entry.seq, entry.digest) != (seq, digest):
+            return False
+    return (seq, digest) == (journal.head, journal.head_digest)
+
+
+def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
+    """Run a statement on a journal's file that nobody has open."""
+    connection = apsw.Connection(str(path))
+    try:
+        return list(connection.execute(statement))
+    finally:
+        connection.close()
