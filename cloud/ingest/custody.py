@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -67,6 +66,3 @@ def _orphan(step: CustodyRow) -> QuarantineRow:
         step.id, step.gateway, step.epoch, step.seq, "custody.no_pickup",
         f"no pickup at seq {step.pickup_seq} is applied; decide on that one first", step.data, False,
     )  # fmt: skip
-
-
-_ = json

@@ -1,4 +1,4 @@
-"""Opens what arrived: whose is it, is it whole, can its records be read. Pure but for the key lookup it is handed.
+"""Opens what arrived: whose is it, is it whole, can its records be read. Pure: keys are handed in.
 
 Every way to fail is a typed refusal that names the gateway where that is known.
 """
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloud.ingest.project import read_record
-from cloud.ingest.views import Opened
+from cloud.ingest.views import Needs, Opened
 from protocol.bodies import ManualEntered, RecordCarried, WeighingRecorded
 from protocol.cose import Purpose, parse, verify
-from protocol.errors import ProtocolError, SignatureError
-from protocol.frames import FRAME_BYTES_MAX, FrameError, read_frame
+from protocol.errors import FrameError, ProtocolError, SignatureError
+from protocol.frames import FRAME_BYTES_MAX, read_frame
 from protocol.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from protocol.cose import Envelope
+    from protocol.errors import RecordError
 
 ZLIB_HEADER = 0x78
 """First byte of a frame's deflated payload; an enrolment's is a CBOR array instead."""
@@ -74,15 +75,15 @@ def open_frame(
         detail = f"key of {key.gateway}, frame of {frame.gateway}, delivered as {expected or frame.gateway}"
         return Refusal(key.gateway, "frame.wrong_gateway", detail)
     records = [read_record(data) for data in frame.records]
-    return _survey(Opened(frame, records))
+    return Opened(frame, records, survey(records))
 
 
-def _survey(opened: Opened) -> Opened:
-    """Note what deciding on this frame will need to know."""
+def survey(records: Sequence[Record | RecordError]) -> Needs:
+    """What deciding on these records will need to know."""
     carried: set[int] = set()
     catalogs: set[bytes] = set()
     unpriced = False
-    for record in opened.records:
+    for record in records:
         if type(record) is not Record:
             continue
         body = record.body
@@ -94,4 +95,4 @@ def _survey(opened: Opened) -> Opened:
             unpriced = unpriced or body.points is None
             if body.catalog is not None:
                 catalogs.add(body.catalog)
-    return Opened(opened.frame, opened.records, frozenset(carried), frozenset(catalogs), unpriced)
+    return Needs(frozenset(carried), frozenset(catalogs), unpriced)

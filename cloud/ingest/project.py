@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from cloud.ingest.effects import ClosingRow, CustodyRow, DepositRow, QuarantineRow, VoidRow
 from protocol.bodies import (
     BinEstimated,
-    BinScanned,
     BinWeighed,
     Body,
     CustodyHandedOver,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 MASS_G_MAX = 100_000_000
 """No scale at a drop point weighs 100 t; beyond it a number is damage, not mass."""
-_POINTS_MAX = 10**12
 _PG_EPOCH_MS = 946_684_800_000  # 2000-01-01
 _WALL_MS_MIN, _WALL_MS_MAX = 0, 4_102_444_800_000  # 1970 to 2100: what a timestamp column should ever hold
 _ID_KEEP = ~((0xF << 76) | (0b11 << 62)) & (2**128 - 1)
@@ -106,21 +104,24 @@ class Projector:
     def record(self, seq: int, identity: bytes, data: bytes, record: Record | RecordError) -> None:
         """Project one record that stands at `seq`; what cannot be applied goes to quarantine."""
         try:
-            if type(record) is not Record:
-                raise Refused(getattr(record, "code", "record.malformed"), str(record))
-            if record.seq != seq:
-                raise Refused("record.seq_mismatch", f"the record says seq {record.seq} but stands at {seq}")
-            if identity in self._suspects:
-                raise Refused("record.refused_by_store", "the database would not take this record")
-            handler = _HANDLERS.get(type(record.body))
-            if handler is not None:
-                handler(self, seq, identity, data, record, record.body)
+            self._project(seq, identity, data, record)
         except Refused as refused:
             self._effects.quarantine.append(
                 QuarantineRow(
                     identity, self._gateway, self._epoch, seq, refused.code, str(refused), data, self._pending
                 )
             )
+
+    def _project(self, seq: int, identity: bytes, data: bytes, record: Record | RecordError) -> None:
+        if isinstance(record, RecordError):
+            raise Refused(record.code, str(record))
+        if record.seq != seq:
+            raise Refused("record.seq_mismatch", f"the record says seq {record.seq} but stands at {seq}")
+        if identity in self._suspects:
+            raise Refused("record.refused_by_store", "the database would not take this record")
+        handler = _HANDLERS.get(type(record.body))
+        if handler is not None:
+            handler(self, seq, identity, data, record, record.body)
 
     def _begin(self, gateway: str, epoch: int, *, pending: bool, keep_open: bool = False) -> None:
         known = self._view.gateways.get(gateway)
@@ -237,18 +238,14 @@ class Projector:
         catalog = self._view.catalogs.get(body.catalog) if body.catalog is not None else None
         if catalog is None:
             named = "none" if body.catalog is None else body.catalog.hex()
-            raise Refused(
-                "weighing.unknown_catalog", f"points were shown from catalogue {named}, unknown here"
-            )
+            raise Refused("weighing.unknown_catalog", f"its catalogue is {named}, unknown here")
         rate = catalog.rates.get(body.material)
         if rate is None:
             raise Refused("weighing.unknown_material", f"its catalogue has no material {body.material!r}")
         if rate != body.points_per_kg or points_for(body.net_g, rate) != body.points:
-            raise Refused(
-                "weighing.points_mismatch",
-                f"{body.net_g} g at {body.points_per_kg} showed {body.points} points; the catalogue says {rate}"
-                f" per kg, {points_for(body.net_g, rate)} points",
-            )
+            said = f"{body.net_g} g at {body.points_per_kg} showed {body.points} points"
+            right = f"the catalogue says {points_for(body.net_g, rate)} at {rate}"
+            raise Refused("weighing.points_mismatch", f"{said}; {right}")
         superseded_ms = catalog.superseded_ms
         return rate, body.points, superseded_ms is not None and record.wall_ms > superseded_ms
 
@@ -323,8 +320,7 @@ def _check_custody(body: Body) -> None:
         raise Refused("custody.one_card", "a hand-over needs two different cards")
 
 
-_Handler = "Callable[[Projector, int, bytes, bytes, Record, Body], None]"
-_HANDLERS: dict[type[Body], _Handler] = {  # type: ignore[valid-type]
+_HANDLERS: dict[type[Body], Callable[..., None]] = {
     DepositOpened: Projector._deposit_opened,
     DepositClosed: Projector._deposit_closed,
     WeighingRecorded: Projector._weighing,
@@ -337,4 +333,3 @@ _HANDLERS: dict[type[Body], _Handler] = {  # type: ignore[valid-type]
     CustodyHandedOver: Projector._custody,
 }
 """Kinds that have effects; of all others the record itself is kept, which is all they ask."""
-_ = (BinScanned, _POINTS_MAX)

@@ -126,7 +126,7 @@ SELECT c.id, '{issuer}', c.account_id, c.points, 1, CASE WHEN c.pending THEN 'pe
 -- name: close_visits
 UPDATE deposits d SET closed_at = s.at, outcome = s.outcome
   FROM stage_closings s
-  JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (s.gateway_id, s.epoch, s.seq) AND r.kind = 1
+  JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (s.gateway_id, s.epoch, s.seq)
  WHERE d.id = r.id AND d.closed_at IS NULL
 
 -- name: due
@@ -140,7 +140,7 @@ WITH taken AS (
     SELECT v.id AS void_id, r.id AS weighing_id
       FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[])
            AS v (id, gateway_id, epoch, seq)
-      JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq) AND r.kind IN (3, 23)
+      JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq)
 ), voided AS (
     UPDATE weighings w SET voided_by = t.void_id FROM taken t WHERE w.id = t.weighing_id AND w.voided_by IS NULL
     RETURNING w.id, w.account_id, w.points, w.pending, w.net_g, w.material, w.drop_point_id, w.gateway_id
@@ -163,7 +163,7 @@ SELECT v.id
        AS v (id, gateway_id, epoch, seq)
  WHERE NOT EXISTS (
     SELECT FROM records r JOIN weighings w ON w.id = r.id
-     WHERE (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq) AND r.kind IN (3, 23))
+     WHERE (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq))
 
 -- name: move_cursors
 UPDATE cursors c SET through = m.through, digest = m.digest, updated_at = now(),
@@ -199,3 +199,18 @@ SELECT data FROM documents WHERE name = 'catalog' AND digest = %s
 
 -- name: read_rates
 SELECT material, valid_from, points_per_kg FROM rates ORDER BY material, valid_from, version
+
+-- name: lock_held
+SELECT id, gateway_id, epoch, seq, code, message, data, pending FROM quarantine
+ WHERE id = %s AND state = 'held' FOR UPDATE
+
+-- name: list_held
+SELECT id FROM quarantine WHERE state = 'held' AND (%(ids)s::uuid[] IS NULL OR id = ANY(%(ids)s))
+   AND (%(codes)s::text[] IS NULL OR code = ANY(%(codes)s))
+ ORDER BY gateway_id, epoch, seq
+
+-- name: mark_retried
+UPDATE quarantine SET state = 'retried', decided_at = now(), decided_by = %s WHERE id = %s
+
+-- name: still_held
+UPDATE quarantine SET code = %s, message = %s WHERE id = %s AND state = 'held'

@@ -8,7 +8,7 @@ fails, the next finds its cursors stale and is decided again.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -19,7 +19,8 @@ from cloud.ingest.enrolment import enrol
 from cloud.ingest.opening import Key, Refusal, is_enrolment, open_frame, take_apart
 from cloud.ingest.pack import Payloads, pack
 from cloud.ingest.reading import Reference
-from cloud.ingest.store import QUERIES, StaleError, Store
+from cloud.ingest.retry import Retry
+from cloud.ingest.store import DATA_ERRORS, QUERIES, StaleError, Store
 from cloud.ingest.views import Opened, Road, View
 from cloud.kit import database
 from cloud.kit.ids import uuid7
@@ -47,13 +48,6 @@ STALE_TRIES_MAX = 20
 DATABASE_RETRY_S = 0.5
 SUBMIT_DEADLINE_S = 30.0
 _SAMPLE_BYTES_MAX = 8192
-_DATA_ERRORS = (
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.ProgrammingError,
-    psycopg.NotSupportedError,
-)
-"""What a record's content can provoke; anything else is Postgres's own trouble and is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +155,25 @@ class Ingest:
             return None
         return arrival.reply
 
+    async def retry(self, record_ids: Sequence[UUID], by: str = "operator") -> dict[UUID, str | None]:
+        """Try quarantined records once more, in the order of their seqs: None for those applied now,
+        else the code under which they stay held. Ids that are not held are left out.
+        """
+        return await self._retry({"ids": list(record_ids), "codes": None}, by)
+
+    async def retry_unknown(self) -> dict[UUID, str | None]:
+        """Try every record of a kind that was unknown: after an upgrade some may be known."""
+        return await self._retry({"ids": None, "codes": ["record.unknown_kind"]}, "upgrade")
+
+    async def _retry(self, which: Mapping[str, object], by: str) -> dict[UUID, str | None]:
+        connection = await database.connect(self._url)
+        async with connection:
+            retry = Retry(connection, self._reference_over(connection), self._clock, self._new_id)
+            return await retry.run(which, by)
+
+    def _reference_over(self, connection: psycopg.AsyncConnection) -> Reference:
+        return Reference(connection, self._document_key)
+
     def _arrival(self, data: bytes, road: str, hint: str | None) -> _Arrival:
         return _Arrival(data, Road(road), hint, asyncio.get_running_loop().create_future())
 
@@ -212,10 +225,7 @@ class Ingest:
                 arrival.opened = outcome
                 opened.append(arrival)
         gateways = await reader.read_gateways({each.opened.frame.gateway for each in opened if each.opened})
-        live = []
-        for arrival in opened:
-            if arrival.opened is None or not await self._revoked(arrival, gateways):
-                live.append(arrival)
+        live = [each for each in opened if not await self._revoked(each, gateways)]
         return await self._decide(live, reference, reader) if live else None
 
     async def _take_apart(self, arrival: _Arrival) -> None:
@@ -257,19 +267,19 @@ class Ingest:
     async def _view(self, frames: Sequence[Opened], reference: Reference, reader: Store) -> View:
         """What the decision stands on: cursors as the batches before will leave them."""
         keys = {each.key for each in frames} | {
-            (each.frame.gateway, epoch) for each in frames for epoch in each.carried_epochs
+            (each.frame.gateway, epoch) for each in frames for epoch in each.needs.carried_epochs
         }
         missing = keys - self._cursors.keys()
         if missing:
             self._cursors |= await reader.read_cursors(missing)
         cursors = {key: self._cursors[key] for key in keys if key in self._cursors}
-        digests = {digest for each in frames for digest in each.catalogs}
+        digests = {digest for each in frames for digest in each.needs.catalogs}
         return View(
             received_ms=self._clock.wall_ms(),
             cursors=cursors,
             gateways=await reader.read_gateways({each.frame.gateway for each in frames}),
             catalogs=await reference.catalogs(digests, self._clock.monotonic()),
-            rates=await reference.rates() if any(each.unpriced for each in frames) else {},
+            rates=await reference.rates() if any(each.needs.unpriced for each in frames) else {},
             known=await reader.read_known(needed_digests(frames, cursors)),
         )
 
@@ -301,7 +311,7 @@ class Ingest:
         """Apply and commit a batch; if Postgres will not take it, find out which record is at fault."""
         try:
             await self._attempt(batch, writer)
-        except _DATA_ERRORS:
+        except DATA_ERRORS:
             await self._bisect(batch.arrivals, writer)
 
     async def _attempt(self, batch: _Batch, writer: Store, suspects: Set[bytes] = frozenset()) -> None:
@@ -327,11 +337,8 @@ class Ingest:
         keys = batch.view.cursors.keys() | {each.key for each in batch.frames}
         for key in keys:
             self._cursors.pop(key, None)
-        arrivals = []
         gateways = await reader.read_gateways({each.frame.gateway for each in batch.frames})
-        for arrival in batch.arrivals:
-            if not await self._revoked(arrival, gateways):
-                arrivals.append(arrival)
+        arrivals = [each for each in batch.arrivals if not await self._revoked(each, gateways)]
         frames = [each.opened for each in arrivals if each.opened is not None]
         view = await self._view(frames, reference, reader)
         effects, payloads = _decide_and_pack(frames, view, suspects)
@@ -369,7 +376,7 @@ class Ingest:
         self.counters.failures += 1
         try:
             await self._attempt(await self._fresh([arrival], culprits), writer, culprits)
-        except _DATA_ERRORS as error:
+        except DATA_ERRORS as error:
             raise IngestError(f"a frame cannot be stored: {error}", code="ingest.unstorable") from error
 
     async def _passes(self, arrival: _Arrival, suspects: Set[bytes], writer: Store) -> bool:
@@ -378,7 +385,7 @@ class Ingest:
             trial = await self._fresh([arrival], suspects)
             try:
                 await writer.apply(trial.effects, trial.payloads, trial.view)
-            except _DATA_ERRORS:
+            except DATA_ERRORS:
                 return False
             except StaleError:
                 continue
@@ -419,7 +426,7 @@ class Ingest:
             await connection.set_autocommit(True)
             self._connections.insert(0, connection)
             self._reader = Store(connection, self._new_id)
-            self._reference = Reference(connection, self._document_key)
+            self._reference = self._reference_over(connection)
         return self._reference, self._reader
 
     async def _connect_writer(self) -> Store:
@@ -485,6 +492,3 @@ async def _quiet_rollback(writer: Store) -> None:
         await writer.rollback()
     except psycopg.Error:
         return  # the connection is gone, and the transaction with it
-
-
-_ = (field, "Iterable")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import psycopg
+
 from cloud.ingest import rows
 from cloud.ingest.custody import apply_custody
 from cloud.ingest.effects import QuarantineRow
@@ -22,14 +24,21 @@ from protocol.delivery import Cursor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    import psycopg
-
     from cloud.ingest.effects import Effects, VoidRow
     from cloud.ingest.pack import Payloads
     from cloud.ingest.views import EpochKey, View
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 _CREDIT = QUERIES["credit"].replace(b"{issuer}", str(ISSUER).encode())
+
+
+DATA_ERRORS = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.ProgrammingError,
+    psycopg.NotSupportedError,
+)
+"""What a record's content can provoke; anything else is Postgres's own trouble and is tried again."""
 
 
 class StaleError(Exception):

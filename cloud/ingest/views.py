@@ -32,17 +32,25 @@ class Road(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What deciding on some records needs to know beforehand.
+
+    `carried_epochs` are those that records were carried from, `catalogs` the digests that weighings name,
+    `unpriced` whether a weighing said "points follow".
+    """
+
+    carried_epochs: frozenset[int]
+    catalogs: frozenset[bytes]
+    unpriced: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """A verified frame with its records as far as they could be read."""
 
     frame: Frame
     records: Sequence[Record | RecordError]
-    carried_epochs: frozenset[int] = frozenset()
-    """Epochs that records in it were carried from."""
-    catalogs: frozenset[bytes] = frozenset()
-    """Digests of the catalogues its weighings name."""
-    unpriced: bool = False
-    """Whether a weighing in it said "points follow"."""
+    needs: Needs
 
     @property
     def key(self) -> EpochKey:

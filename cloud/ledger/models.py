@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Whole points: what a citizen has, what they owe after reversals, what waits for a fork to be settled."""
+    """Whole points: what a citizen has, what they owe after reversals, what a fork still holds back."""
 
     points: int
     due: int

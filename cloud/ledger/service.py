@@ -114,7 +114,7 @@ async def withdraw(connection: AsyncConnection, weighings: Sequence[UUID]) -> in
 
 
 async def verify(connection: AsyncConnection) -> Report:
-    """Check that every transfer, balance, award and reversal adds up; reads the whole ledger at one moment."""
+    """Check that every transfer, balance, award and reversal adds up, all as of one moment."""
     raw = await _raw(connection)
     await raw.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     faults = []
@@ -123,7 +123,7 @@ async def verify(connection: AsyncConnection) -> Report:
             detail = ", ".join(str(each) for each in rest)
             faults.append(Fault(check.removeprefix("verify_"), str(identity), detail))
     (counts,) = await _fetch(connection, "verify_counts", {})
-    report = Report(*counts, faults)
+    report = Report(*counts, faults=faults)
     if report.issued != report.held_by_holders - report.due:
         detail = f"issued {report.issued}, held {report.held_by_holders}, due {report.due}"
         report.faults.append(Fault("sum", "issuer", detail))

@@ -17,15 +17,13 @@ class TransferCode(IntEnum):
     REVERSAL_DUE = 3
     """Receivable → issuer, for what the balance no longer covers of a reversal."""
     SETTLEMENT = 4
-    """Citizen → receivable, when later credits pay what is due; the source is the weighing or claim."""
+    """Citizen → receivable, when later credits pay what is due."""
     CLAIM = 5
-    """Holding → citizen; the source is the holding's account, the amount all it held."""
+    """Holding → citizen, all it held."""
     RELEASE = 6
     """Posts a pending award."""
     WITHDRAWAL = 7
     """Voids a pending award."""
-    CLAIM_LATE = 8
-    """Holding → citizen for one award that reached the holding after its claim; the source is the weighing."""
 
 
 @dataclass(frozen=True, slots=True)
