@@ -25,6 +25,7 @@ from edge.kiosk.server import KioskServer
 from edge.kiosk.words import Language
 from edge.station.ports import Surroundings
 from edge.station.station import Station
+from edge.supervision import end_all
 from edge.sync.courier import export_courier, import_courier
 from edge.sync.https import HttpsRoad
 from edge.sync.mqtt import MqttRoad, mqtt_settings
@@ -89,10 +90,9 @@ class Agent:
         finally:
             self._notifier.stopping()
             self._kiosk.stop()
-            for task in (*tasks, stopping):
-                if task.get_name() != "kiosk":
-                    task.cancel()
-            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            kiosk = {task for task in tasks if task.get_name() == "kiosk"}
+            await end_all({*tasks, stopping} - kiosk)
+            await asyncio.wait(kiosk)
         for task in done - {stopping}:
             _LOGGER.error("%s ended by itself", task.get_name())
             task.result()

@@ -63,6 +63,9 @@ class Documents:
 
     async def apply(self, name: str, data: bytes) -> None:
         """Apply a whole document and journal it. Raises ProtocolError; an equal one changes nothing."""
+        if name == Name.MANIFEST:
+            self._manifest(data)
+            return
         applied = self._directory.apply(name, data)
         if applied.changed:
             document = applied.document

@@ -12,8 +12,9 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
+from edge.supervision import run_until_one_ends
 from edge.sync.outbox import EpochClosed, apply_ack, next_frame
-from edge.sync.roads import AckArrived, RoadError
+from edge.sync.roads import AckArrived, RoadError, RoadRefused
 from protocol.acks import Echo, open_ack
 from protocol.breaker import Breaker, BreakerOpen, Ticket
 from protocol.delivery import AckOutcome, Plan, Sender
@@ -55,7 +56,7 @@ class Session:
         """Pump until something fails. Raises RoadError, BreakerOpen or EpochClosed."""
         self._wiring.journal.on_append.append(self._appended)
         try:
-            await _first_failure(self._receive(), self._pump(), self._watch())
+            await run_until_one_ends(self._receive(), self._pump(), self._watch())
         finally:
             self._wiring.journal.on_append.remove(self._appended)
             self._settle_all(failed=False)
@@ -66,7 +67,7 @@ class Session:
         self._wake.set()
 
     async def _pump(self) -> None:
-        await self._sent(self._link.announce(self._wiring.status()))
+        await self._ask_for_documents(again=True)
         documents_due_s = self._now() + _DOCUMENTS_AGAIN_S
         self._sender.appended(self._wiring.journal.head)
         while True:
@@ -78,7 +79,8 @@ class Session:
                 documents_due_s = self._now() + _DOCUMENTS_AGAIN_S
                 await self._ask_for_documents(again=True)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), documents_due_s - self._now())
+                async with asyncio.timeout(documents_due_s - self._now()):
+                    await self._wake.wait()
 
     async def _send(self, plan: Plan) -> bool:
         """Send one frame; False if the half-open breaker's one trial is under way already."""
@@ -125,11 +127,17 @@ class Session:
 
     async def _ask_for_documents(self, *, again: bool) -> None:
         wanted = self._wiring.documents.wanted
-        if again:
-            await self._sent(self._link.announce(self._wiring.status()))
-        for name in wanted if again or wanted != self._asked else ():
-            await self._sent(self._link.fetch(name))
-        self._asked = wanted
+        if again or wanted != self._asked:
+            self._asked = wanted
+            try:
+                if again:
+                    await self._sent(self._link.announce(self._wiring.status()))
+                for name in wanted:
+                    await self._sent(self._link.fetch(name))
+            except RoadRefused as refused:
+                # Documents that cannot be had are no reason to keep weighings back.
+                self._wiring.traffic.alarm("document.refused")
+                _LOGGER.warning("documents are refused: %s", refused)
 
     async def _acknowledge(self, data: bytes) -> None:
         try:
@@ -188,16 +196,3 @@ def _given_back(ticket: Ticket) -> Iterator[None]:
     except BaseException:
         ticket.neutral()
         raise
-
-
-async def _first_failure(*work: Coroutine[object, object, None]) -> None:
-    """Run all until one ends; end the others; raise what it raised."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

@@ -19,6 +19,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from edge.supervision import end_all
 from edge.sync.outbox import EpochClosed, Wiring, new_sender
 from edge.sync.roads import RoadError, RoadRefused
 from edge.sync.session import LinkStalled, Session
@@ -156,7 +157,7 @@ class Sync:
 
     async def _until_better(self, lane: Lane, session: Session) -> None:
         """Run the session; leave a lesser road once a better one may be tried again."""
-        running = asyncio.ensure_future(session.run())
+        running = asyncio.create_task(session.run(), name="sync-session")
         better = self._lanes[: self._lanes.index(lane)]
         try:
             while not running.done():
@@ -166,8 +167,7 @@ class Sync:
                     return
             running.result()
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await end_all([running])
 
     def _sender_now(self) -> Sender:
         if self._sender is None or self._sender.epoch != self._wiring.journal.epoch:

@@ -156,6 +156,6 @@ async def fill(config: Path, visits: int, seed: int, cards: list[str]) -> Taken:
 
 
 if __name__ == "__main__":
-    texts = Path(sys.argv[4]).read_text().split()
+    texts = Path(sys.argv[4]).read_text().splitlines()
     done = asyncio.run(fill(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), texts))
     print(json.dumps(done.__dict__))
