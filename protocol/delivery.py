@@ -7,11 +7,12 @@ applied once, in order. Go-back-N with cumulative signed acks:
   event                        does                        frame                       answers
   ---------------------------  --------------------------  --------------------------  -------------------
   room in window, unsent > 0   send [sent+1 ..]            closed epoch                FORKED
+  session begins, none unsent  send the last one again     (no row of its own: one of those below)
   ack through > acked, d ok    acked, double frame size    first > t+1, older are kept GAP expect t+1
   ack expect = t+1, in flight  rewind to t                 first > t+1 = first_kept    take all, note loss
   ack FORKED, echo ours        ask for a new epoch         first = t+1, prev = d       take all
   ack through > head           ask for a new epoch         first = t+1, prev ≠ d       FORKED
-  ack d differs                refuse, alarm               overlaps t, digest at t = d take the rest
+  ack d differs, echo ours     alarm, send from t          overlaps t, digest at t = d take the rest
   ack older than acked         ignore                      overlaps t, digest at t ≠ d FORKED
   no progress in time          rewind to acked, halve      last ≤ t, digest known      duplicate: ack t
   road lost                    rewind to acked             last ≤ t, digest differs    FORKED
@@ -22,7 +23,7 @@ Does not own: signatures, storage, roads, or time: what counts as progress is th
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ class AckOutcome(StrEnum):
     FOREIGN = "foreign"
     """For another gateway or epoch. Ignored, counted."""
     MISMATCH = "mismatch"
-    """Its digest is not ours: refused, alarmed."""
+    """Its digest is not ours: nothing is acknowledged. Alarmed; what differs is sent, to be called a fork."""
     NEW_EPOCH = "new_epoch"
     """The cloud has closed this epoch, or knows more of it than we do: carry over into a new one."""
 
@@ -104,6 +105,16 @@ class Sender:
             return None
         return Plan(self.sent + 1, self.frame_bytes)
 
+    def hello(self) -> Plan | None:
+        """What to send if there is nothing else: the last record again.
+
+        A cloud that was restored, or a twin's fork, then answers so, and is not left to wait for the next
+        record: send it when a session begins and now and then while idle. None if there is something to plan, something in flight, or nothing was ever appended.
+        """
+        if self.sent < self.head or self._flights or self.head == 0:
+            return None
+        return Plan(self.head, self.frame_bytes)
+
     def dispatched(self, last: int, echo: Echo) -> None:
         """A frame ending at `last` and carrying the clock sample `echo` left on a road."""
         self.sent = last
@@ -132,8 +143,18 @@ class Sender:
         if ack.through < self.acked and not (ours and ack.expect == ack.through + 1):
             return AckOutcome.STALE
         if not self._agrees(ack, digest_at):
+            if ours:
+                self._contradict(ack.through)
             return AckOutcome.MISMATCH
         return self._apply(ack)
+
+    def _contradict(self, through: int) -> None:
+        """Show the cloud our own record `through` next: its answer, FORKED, ends this epoch on both sides.
+
+        Else a restored image whose unsent records begin like the cloud's would send those for ever.
+        """
+        self.road_lost()
+        self.sent = max(through - 1, 0)
 
     def answers(self, ack: Ack) -> bool:
         """Whether the ack answers a frame dispatched here lately: only then may it set a clock."""
@@ -212,7 +233,8 @@ def receive(cursor: Cursor, frame: Frame, known: Callable[[int], bytes | None]) 
     if frame.first > through + 1:
         if frame.first > frame.first_kept:
             return Received(Verdict.GAP, cursor, expect=through + 1)
-        return _take(cursor, frame, frame.digests(), 0, lost=(through + 1, frame.first - 1))
+        kept = Cursor(cursor.gateway, cursor.epoch, frame.first - 1, frame.prev_digest)
+        return replace(_take(kept, frame, frame.digests(), 0), lost=(through + 1, frame.first - 1))
     digests = frame.digests()
     if frame.last < through:
         stored = known(frame.last) if frame.records else known(frame.first - 1)
@@ -229,9 +251,7 @@ def _agreed(cursor: Cursor, frame: Frame, digests: list[bytes], skip: int, same:
     return Received(Verdict.FORKED, closed)
 
 
-def _take(
-    cursor: Cursor, frame: Frame, digests: list[bytes], skip: int, lost: tuple[int, int] | None = None
-) -> Received:
+def _take(cursor: Cursor, frame: Frame, digests: list[bytes], skip: int) -> Received:
     fresh = tuple(
         Fresh(frame.first + index, frame.records[index], digests[index])
         for index in range(skip, len(frame.records))
@@ -239,4 +259,4 @@ def _take(
     if not fresh:
         return Received(Verdict.OK, cursor)
     moved = Cursor(cursor.gateway, cursor.epoch, fresh[-1].seq, fresh[-1].digest)
-    return Received(Verdict.OK, moved, fresh, lost=lost)
+    return Received(Verdict.OK, moved, fresh)

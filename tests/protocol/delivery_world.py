@@ -1,0 +1,301 @@
+"""A world in memory for the delivery session: gateways, a lossy network and a cloud that can be restored.
+
+The rules are `Sender` and `receive`; this only stores what they decide, as a journal and a database would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from protocol import VERSION
+from protocol.acks import Ack, Echo
+from protocol.delivery import AckOutcome, Cursor, Plan, Received, Sender, receive
+from protocol.frames import ClockSample, Frame
+from protocol.records import ClockQuality, genesis_digest, next_digest
+
+GATEWAY = "ktm-drop-01"
+RECORDS_PER_FRAME = 3
+NETWORK_MAX = 12
+ROUNDS_MAX = 400
+_CARRIED = b"carried:"
+
+
+def identity(previous: bytes, data: bytes) -> bytes:
+    """A record's id for ever, whether it travels in its own epoch or carried in another."""
+    if data.startswith(_CARRIED):
+        return next_digest(data[len(_CARRIED) : len(_CARRIED) + 32], data[len(_CARRIED) + 32 :])
+    return next_digest(previous, data)
+
+
+@dataclass(slots=True)
+class Journal:
+    """One epoch of one gateway. `digests[n]` is the chain after n records."""
+
+    epoch: int
+    records: list[bytes] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    first_kept: int = 1
+    acked: int = 0
+    acked_before: int = 0
+    ids: dict[int, set[bytes]] = field(default_factory=dict)  # every id that ever had this seq, twins' too
+
+    def __post_init__(self) -> None:
+        self.digests = self.digests or [genesis_digest(GATEWAY, self.epoch)]
+
+    @property
+    def head(self) -> int:
+        return len(self.records)
+
+    def append(self, data: bytes) -> bytes:
+        self.records.append(data)
+        self.digests.append(next_digest(self.digests[-1], data))
+        found = identity(self.digests[-2], data)
+        self.ids.setdefault(self.head, set()).add(found)
+        return found
+
+    def digest_at(self, seq: int) -> bytes | None:
+        kept = self.first_kept - 1 <= seq <= self.head
+        return self.digests[seq] if kept else None
+
+    def copy(self) -> Journal:
+        return replace(self, records=list(self.records), digests=list(self.digests))
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One device with an identity that, after cloning, another has as well. `history` is what it was given."""
+
+    name: str
+    journal: Journal
+    history: list[bytes] = field(default_factory=list)
+    mono_ms: int = 0
+    outcomes: list[AckOutcome] = field(default_factory=list)
+    sender: Sender = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self, *, before_the_mark_was_kept: bool = False) -> None:
+        journal = self.journal
+        if before_the_mark_was_kept:
+            journal.acked = journal.acked_before
+        journal.acked = max(journal.acked, 0)
+        self.sender = Sender(GATEWAY, journal.epoch, journal.acked, journal.head)
+
+    def append(self) -> None:
+        data = f"{self.name}:{len(self.history)}".encode()
+        self.history.append(self.journal.append(data))
+        self.sender.appended(self.journal.head)
+
+    def send(self) -> Frame | None:
+        plan = self.sender.plan()
+        return None if plan is None else self._frame(plan)
+
+    def hello(self) -> Frame | None:
+        plan = self.sender.hello()
+        return None if plan is None else self._frame(plan)
+
+    def _frame(self, plan: Plan) -> Frame:
+        journal = self.journal
+        first = max(plan.first, journal.first_kept)
+        last = min(
+            first + RECORDS_PER_FRAME - 1, journal.head
+        )  # first - 1 if all that is asked for is pruned
+        self.mono_ms += 1
+        sample = ClockSample(1, self.mono_ms, 0, ClockQuality.SYNCED)
+        self.sender.dispatched(last, Echo(1, self.mono_ms))
+        return Frame(
+            VERSION,
+            GATEWAY,
+            journal.epoch,
+            first,
+            journal.first_kept,
+            journal.digests[first - 1],
+            journal.digests[last],
+            sample,
+            journal.records[first - 1 : last],
+        )
+
+    def hear(self, ack: Ack, world: World) -> None:
+        outcome = self.sender.ack(ack, self.journal.digest_at)
+        self.outcomes.append(outcome)
+        if outcome in {AckOutcome.ADVANCED, AckOutcome.REPEATED, AckOutcome.REWOUND}:
+            self.journal.acked_before, self.journal.acked = self.journal.acked, ack.through
+        elif outcome is AckOutcome.NEW_EPOCH:
+            self._carry_over(world.new_journal())
+
+    def _carry_over(self, new: Journal) -> None:
+        old = self.journal
+        for seq in range(max(old.acked + 1, old.first_kept), old.head + 1):
+            data = old.records[seq - 1]
+            carried = data if data.startswith(_CARRIED) else _CARRIED + old.digests[seq - 1] + data
+            new.append(carried)
+        self.journal = new
+        self.restart()
+
+    def prune(self) -> None:
+        self.journal.first_kept = max(self.journal.first_kept, self.journal.acked + 1)
+
+    def copy(self, name: str) -> Gateway:
+        return Gateway(name, self.journal.copy(), list(self.history), self.mono_ms)
+
+
+@dataclass(slots=True)
+class Cloud:
+    """What Postgres holds: cursors, records and, in order, the ids whose effects were applied."""
+
+    cursors: dict[int, Cursor] = field(default_factory=dict)
+    stored: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    applied: dict[bytes, None] = field(default_factory=dict)
+    gaps: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def take(self, frame: Frame) -> Ack:
+        before = self.cursors.get(frame.epoch) or Cursor.start(GATEWAY, frame.epoch)
+        received = receive(before, frame, lambda seq: self.stored.get((frame.epoch, seq)))
+        self._commit(frame, before, received)
+        cursor = received.cursor
+        echo = Echo(frame.sample.boot, frame.sample.mono_ms)
+        return Ack(
+            v=VERSION,
+            gateway=GATEWAY,
+            epoch=frame.epoch,
+            through=cursor.through,
+            head_digest=cursor.digest,
+            expect=received.expect,
+            verdict=received.verdict,
+            quarantined=[],
+            window=3,
+            server_time_ms=0,
+            echo=echo,
+        )
+
+    def _commit(self, frame: Frame, before: Cursor, received: Received) -> None:
+        first = before.through + 1
+        if received.lost is not None:
+            assert received.lost[0] == first
+            self.gaps.append((frame.epoch, *received.lost))
+            first = received.lost[1] + 1
+        assert [fresh.seq for fresh in received.fresh] == list(range(first, first + len(received.fresh)))
+        for fresh in received.fresh:
+            assert (frame.epoch, fresh.seq) not in self.stored
+            previous = frame.prev_digest if fresh.seq == frame.first else self._digest(frame, fresh.seq - 1)
+            self.stored[frame.epoch, fresh.seq] = fresh.digest
+            self.applied.setdefault(identity(previous, fresh.data))
+        self.cursors[frame.epoch] = received.cursor
+
+    def _digest(self, frame: Frame, seq: int) -> bytes:
+        return frame.digests()[seq - frame.first]
+
+    def copy(self) -> Cloud:
+        return Cloud(dict(self.cursors), dict(self.stored), dict(self.applied), list(self.gaps))
+
+
+class World:
+    """Everything, and the faults that may strike it. Every choice is a small number, so any run replays."""
+
+    def __init__(self) -> None:
+        self.epochs = count(1)
+        self.names = count(1)
+        self.ids: dict[int, dict[int, set[bytes]]] = {}
+        self.gateways = [Gateway("g0", self.new_journal())]
+        self.cloud = Cloud()
+        self.backup = Cloud()
+        self.images: list[Gateway] = []
+        self.up: list[Frame] = []
+        self.down: list[Ack] = []
+        self.once_applied: set[bytes] = set()
+
+    def new_journal(self) -> Journal:
+        epoch = next(self.epochs)
+        journal = Journal(epoch)
+        self.ids[epoch] = journal.ids
+        return journal
+
+    def gateway(self, choice: int) -> Gateway:
+        return self.gateways[choice % len(self.gateways)]
+
+    def send(self, choice: int) -> bool:
+        frame = self.gateway(choice).send()
+        if frame is not None and len(self.up) < NETWORK_MAX:
+            self.up.append(frame)
+        return frame is not None
+
+    def deliver_up(self, choice: int, *, again: bool = False) -> None:
+        index = choice % len(self.up)
+        frame = self.up[index] if again else self.up.pop(index)
+        ack = self.cloud.take(frame)
+        self.once_applied.update(self.cloud.applied)
+        if len(self.down) < NETWORK_MAX:
+            self.down.append(ack)
+
+    def deliver_down(self, choice: int, *, again: bool = False) -> None:
+        index = choice % len(self.down)
+        ack = self.down[index] if again else self.down.pop(index)
+        for gateway in self.gateways:  # twins share one topic
+            gateway.hear(ack, self)
+
+    def save_image(self, choice: int) -> None:
+        self.images[:] = [self.gateway(choice).copy("image")]
+
+    def restore_image(self, choice: int) -> None:
+        image, self.gateways[choice % len(self.gateways)] = self.images[0], self._twin(self.images[0])
+        self.images[:] = [image]
+
+    def clone(self, choice: int) -> None:
+        self.gateways.append(self._twin(self.gateway(choice)))
+
+    def _twin(self, gateway: Gateway) -> Gateway:
+        return gateway.copy(f"g{next(self.names)}")
+
+    def restore_cloud(self) -> None:
+        self.cloud = self.backup.copy()
+
+    def calm(self) -> None:
+        """No more faults: what is on its way arrives, sessions begin, whoever hears nothing sends again."""
+        self._deliver_all()
+        for gateway in self.gateways:
+            gateway.sender.road_lost()
+            hello = gateway.hello()
+            if hello is not None:
+                self.up.append(hello)
+        for _ in range(ROUNDS_MAX):
+            self._deliver_all()
+            sent = [self.send(index) for index in range(len(self.gateways))]
+            if not any(sent):
+                if all(gateway.sender.backlog == 0 for gateway in self.gateways):
+                    return
+                for gateway in self.gateways:
+                    gateway.sender.stalled()
+        raise AssertionError(f"not delivered within {ROUNDS_MAX} rounds")
+
+    def _deliver_all(self) -> None:
+        while self.up or self.down:
+            while self.up:
+                self.deliver_up(0)
+            while self.down:
+                self.deliver_down(0)
+
+    def check_order(self) -> None:
+        """What was applied of anyone's history was applied in the order of that history."""
+        place = {one: index for index, one in enumerate(self.cloud.applied)}
+        for gateway in self.gateways:
+            places = [place[one] for one in gateway.history if one in place]
+            assert places == sorted(places)
+
+    def _of_lost_devices(self) -> set[bytes]:
+        held = {one for gateway in self.gateways for one in gateway.history}
+        return {one for seqs in self.ids.values() for ids in seqs.values() for one in ids} - held
+
+    def check_complete(self) -> None:
+        """Every record is applied, but for those pruned after an ack, forgotten by the cloud and said so."""
+        declared = {
+            one
+            for epoch, first, last in self.cloud.gaps
+            for seq in range(first, last + 1)
+            for one in self.ids[epoch][seq]
+        }
+        assert declared <= self.once_applied | self._of_lost_devices()
+        for gateway in self.gateways:
+            missing = {one for one in gateway.history if one not in self.cloud.applied}
+            assert missing <= declared & self.once_applied

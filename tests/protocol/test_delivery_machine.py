@@ -1,0 +1,140 @@
+"""Over a network that drops, repeats, reorders and restarts, every record is applied once, in order."""
+
+from __future__ import annotations
+
+import os
+from unittest import TestCase
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from tests.protocol.delivery_world import NETWORK_MAX, World
+
+EXAMPLES_PERCENT = int(os.environ.get("RELOOP_DELIVERY_EXAMPLES_PERCENT", "100"))
+STEPS = 30
+GATEWAYS_MAX = 3
+choices = st.integers(0, NETWORK_MAX - 1)
+NETWORK = {
+    "append": 6,
+    "send": 8,
+    "deliver_frame": 12,
+    "repeat_frame": 2,
+    "lose_frame": 1,
+    "deliver_ack": 10,
+    "repeat_ack": 2,
+    "lose_ack": 1,
+    "stall": 2,
+    "restart_gateway": 1,
+    "prune": 2,
+}
+CLOUD_RESTORED = {"back_up_cloud": 1, "restore_cloud": 2}
+JOURNAL_COPIED = {"save_image": 1, "restore_image": 1, "clone": 1}
+
+
+def events(weights: dict[str, int]) -> st.SearchStrategy[str]:
+    return st.sampled_from([event for event, weight in weights.items() for _ in range(weight)])
+
+
+class Delivery(RuleBasedStateMachine):
+    """One rule, so that every run mixes every event; at the end the faults stop and all must arrive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    def teardown(self) -> None:
+        self.world.calm()
+        self.world.check_order()
+        self.world.check_complete()
+
+
+class WhileTheCloudIsRestored(Delivery):
+    """The network's faults, restarts, pruning, and a cloud that goes back to a backup."""
+
+    @rule(event=events(NETWORK | CLOUD_RESTORED), choice=choices)
+    def happens(self, event: str, choice: int) -> None:
+        happen(self.world, event, choice)
+
+
+class WhileJournalsAreCopied(Delivery):
+    """The network's faults, restarts, pruning, twins, and journals put back from an image."""
+
+    @rule(event=events(NETWORK | JOURNAL_COPIED), choice=choices)
+    def happens(self, event: str, choice: int) -> None:
+        happen(self.world, event, choice)
+
+
+class WhileBothHappen(Delivery):
+    """Nothing is applied twice (the world checks that itself), and everyone comes to rest.
+
+    What was acknowledged before the backup's end, in an epoch that a fork has ended since, is not asked
+    for again; so completeness is not promised here.
+    """
+
+    @rule(event=events(NETWORK | CLOUD_RESTORED | JOURNAL_COPIED), choice=choices)
+    def happens(self, event: str, choice: int) -> None:
+        happen(self.world, event, choice)
+
+    def teardown(self) -> None:
+        self.world.calm()
+
+
+def happen(world: World, event: str, choice: int) -> None:  # noqa: PLR0912 - one line per event
+    """Let one event strike; nothing happens where it cannot."""
+    match event:
+        case "append":
+            for _ in range(1 + choice % 5):
+                world.gateway(choice).append()
+        case "send":
+            while world.send(choice):
+                pass
+        case "deliver_frame" if world.up:
+            world.deliver_up(choice)
+        case "repeat_frame" if world.up:
+            world.deliver_up(choice, again=True)
+        case "lose_frame" if world.up:
+            world.up.pop(choice % len(world.up))
+        case "deliver_ack" if world.down:
+            world.deliver_down(choice)
+        case "repeat_ack" if world.down:
+            world.deliver_down(choice, again=True)
+        case "lose_ack" if world.down:
+            world.down.pop(choice % len(world.down))
+        case "stall":
+            world.gateway(choice).sender.stalled()
+        case "restart_gateway":
+            world.gateway(choice).restart(before_the_mark_was_kept=choice % 2 == 1)
+        case "prune":
+            world.gateway(choice).prune()
+        case "back_up_cloud":
+            world.backup = world.cloud.copy()
+        case "restore_cloud":
+            world.restore_cloud()
+        case "save_image":
+            world.save_image(choice)
+        case "restore_image" if world.images:
+            world.restore_image(choice)
+        case "clone" if len(world.gateways) < GATEWAYS_MAX:
+            world.clone(choice)
+        case _:
+            pass
+
+
+def configured(machine: type[Delivery], examples: int) -> type[TestCase]:
+    case: type[TestCase] = machine.TestCase
+    case.settings = settings(  # type: ignore[attr-defined]
+        max_examples=examples * EXAMPLES_PERCENT // 100,
+        stateful_step_count=STEPS,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    return case
+
+
+TestWhileTheCloudIsRestored = configured(WhileTheCloudIsRestored, 5_000)
+TestWhileJournalsAreCopied = configured(WhileJournalsAreCopied, 5_000)
+TestWhileBothHappen = configured(WhileBothHappen, 1_000)
