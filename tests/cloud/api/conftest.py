@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,13 @@ from cloud.api.app import Parts, create_app
 from cloud.api.tokens import TokenResolver
 from cloud.composition import Services, compose
 from cloud.config import Settings
+from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from cloud.kit.keyring import Keyring
+from protocol.bodies import HolderKind
+from protocol.bundle import check_access, read_access
+from protocol.points import points_for
+from tests.cloud.ingest.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -72,7 +78,7 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 
 @pytest.fixture
 async def cloud(engine: AsyncEngine, keyring: Keyring, tmp_path: Path) -> AsyncIterator[Cloud]:
-    """The whole API for one test, with the seeded materials and an operator's token."""
+    """The API for one test, with the seeded materials and an operator's token."""
     settings = Settings(data_dir=tmp_path, mqtt_public_host="broker.test", mqtt_public_port=8883)
     services = compose(settings, keyring, SystemClock(), secrets.token_bytes)
     async with engine.begin() as connection:
@@ -89,7 +95,7 @@ async def cloud(engine: AsyncEngine, keyring: Keyring, tmp_path: Path) -> AsyncI
             services.by_class(),
             TokenResolver(engine, services.tokens, services.citizens),
             SystemClock().monotonic,
-            None,
+            None,  # the fixture `intake` opens one where a test delivers
             gateways_changed,
             lambda: None,
         )
@@ -97,3 +103,50 @@ async def cloud(engine: AsyncEngine, keyring: Keyring, tmp_path: Path) -> AsyncI
     made = Cloud(app, engine, keyring, services, settings, token, client_of(app), client_of(app, token))
     async with made.anyone, made.operator:
         yield made
+
+
+@pytest.fixture
+async def site(database_url: str, cloud: Cloud) -> AsyncIterator[Site]:
+    """A claimed gateway that delivers over HTTPS to a cloud that takes in."""
+    async with Ingest(database_url, cloud.keyring, SystemClock(), secrets.token_bytes) as ingest:
+        cloud.app.state.intake = ingest
+        yield await claimed_site(cloud)
+
+
+@dataclass(slots=True)
+class Site:
+    """A gateway and its cloud."""
+
+    cloud: Cloud
+    gateway: Gateway
+
+    def visit(self, holder_kind: HolderKind, holder: bytes, net_g: int = 1_234) -> int:
+        """One visit with one weighing of PET at the seeded rate; its seq."""
+        deposit = self.gateway.open(holder_kind, holder)
+        points = points_for(net_g, PET_RATE)
+        seq = self.gateway.weigh(deposit, net_g, "pet", holder_kind, holder, rate=PET_RATE, points=points)
+        self.gateway.close(deposit, net_g, points)
+        return seq
+
+    async def deliver(self, first: int = 1, last: int | None = None) -> httpx.Response:
+        """Post a frame as the gateway does."""
+        return await self.cloud.anyone.post(
+            f"/v1/gateways/{self.gateway.id}/frames",
+            content=self.gateway.frame(first, last),
+            headers={"content-type": "application/cose"},
+        )
+
+
+PET_RATE = 30
+"""What the seeded materials say."""
+
+
+async def claimed_site(cloud: Cloud, name: str = "ktm-patan-01") -> Site:
+    """Create and claim a gateway that shows the present catalogue."""
+    code = await cloud.gateway(name)
+    gateway = Gateway(name)
+    body = {"code": code, "public_key": base64.b64encode(gateway.key.public).decode()}
+    access = read_access((await cloud.anyone.post("/v1/gateways/claim", json=body)).content)
+    (catalog,) = (one for one in check_access(access) if one.name == "catalog")
+    gateway.catalog = catalog.digest
+    return Site(cloud, gateway)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segno import consts
 
@@ -124,7 +124,8 @@ def _alignments(version: int, size: int) -> list[tuple[int, int]]:
 
 
 def _data_words(words: list[int], version: int, error: int) -> list[int]:
-    lengths = [block.num_data for block in consts.ECC[version][error] for _ in range(block.num_blocks)]
+    table: Any = consts.ECC[version]
+    lengths = [block.num_data for block in table[error] for _ in range(block.num_blocks)]
     blocks: list[list[int]] = [[] for _ in lengths]
     source = iter(words)
     for index in range(max(lengths)):
