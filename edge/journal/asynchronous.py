@@ -117,8 +117,16 @@ class AsyncJournal:
             callback(self.journal.head)
 
     async def read(self, first: int, bytes_max: int) -> list[bytes]:
-        """As `Journal.read`."""
-        return await self._read(self.journal.read, first, bytes_max)
+        """As `Journal.read`; before it raises `journal.damaged` it repairs, so that asking anew works.
+
+        The current epoch is another one then.
+        """
+        try:
+            return await self._read(self.journal.read, first, bytes_max)
+        except JournalError as error:
+            if error.code == "journal.damaged":
+                await self.repair()
+            raise
 
     async def digest_at(self, seq: int) -> bytes | None:
         """As `Journal.digest_at`."""

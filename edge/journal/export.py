@@ -8,8 +8,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import apsw
 import msgspec
 
+from edge.errors import JournalError
 from edge.journal import files
 from edge.journal.store import Reader
 from protocol.bodies import HolderKind, RecordCarried
@@ -88,8 +90,8 @@ def unwrapped(epoch: int, seq: int, digest: bytes, data: bytes) -> tuple[int, in
 def export_directory(directory: Path) -> Iterator[dict[str, Any]]:
     """Every record of every epoch still held, oldest epoch first, each once under its original epoch and seq.
 
-    A carried record has `carried_in` [epoch, seq] if only the later epoch still holds it. Raises apsw.Error
-    if a file is damaged.
+    A carried record has `carried_in` [epoch, seq] if only the later epoch still holds it. Raises JournalError
+    if a file is damaged; what was set aside is not looked into.
     """
     seen: set[bytes] = set()
     for reader in _readers(directory):
@@ -107,5 +109,11 @@ def export_directory(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 def _readers(directory: Path) -> list[Reader]:
-    readers = [Reader(path) for path in files.epoch_files(directory)]
+    try:
+        readers = [Reader(path) for path in files.epoch_files(directory)]
+    except apsw.Error as error:
+        raise JournalError(
+            f"a journal in {directory} cannot be opened: {error}; start the gateway once to repair it",
+            code="journal.unread",
+        ) from error
     return sorted(readers, key=lambda reader: reader.state.generation)

@@ -95,9 +95,11 @@ def tidy(directory: Path) -> None:
 
 
 def size_bytes(directory: Path) -> int:
-    """What the folder's files take, the ballast not counted."""
+    """What the epochs' files take; neither the ballast nor what was set aside counts."""
     return sum(
-        entry.stat().st_size for entry in os.scandir(directory) if entry.is_file() and entry.name != "ballast"
+        entry.stat().st_size
+        for entry in os.scandir(directory)
+        if entry.name.endswith(tuple(_SUFFIX + side for side in _SIDES))
     )
 
 

@@ -222,7 +222,14 @@ class Journal:
         breaks there: `repair` then.
         """
         previous = self.digest_at(first - 1)
-        return [] if previous is None else self._reader.read(first, bytes_max, previous)
+        if previous is None:
+            return []
+        try:
+            return self._reader.read(first, bytes_max, previous)
+        except JournalError:
+            if first < self.first_kept:
+                return []  # pruned between the two questions
+            raise
 
     def digest_at(self, seq: int) -> bytes | None:
         """The chain's digest at `seq`; 0 is the genesis. None if it is not held any more, or not yet."""
@@ -306,7 +313,10 @@ class Journal:
         """Whether a weighing may be taken: room on the disk, and a journal that takes appends."""
         if self._failed:
             return Intake(False, "journal_failed")
-        return Intake(False, "disk_low") if self._disk.low() else Intake(True)
+        nothing_to_prune = self.first_kept > self.acked
+        if self._disk.low() or (nothing_to_prune and self._disk.over_budget()):
+            return Intake(False, "disk_low")
+        return Intake(True)
 
     def disk_free_bytes(self) -> int:
         """What this process could still write to the journal's disk."""

@@ -32,14 +32,14 @@ class Retention:
         self._keep_ms = keep_days * _DAY_MS
 
     def step(self, store: Store) -> int:
-        """Forget one portion; returns how many rows and files went, 0 when nothing is left to do."""
+        """Forget one portion; returns how many rows, files and pages went, 0 when nothing is left."""
         tight = self._disk.tight()
         gone = self._step_older(store, tight)
         before = store.state.anchor_seq
         store.prune(min(self._target(store, tight), store.state.acked, before + PRUNE_ROWS))
-        if tight and store.state.anchor_seq > before:
-            store.checkpoint()  # else the freed pages stay in the file
-        return gone + store.state.anchor_seq - before
+        gone += store.state.anchor_seq - before
+        # New rows reuse free pages; only when room is short is it worth moving pages to give them back.
+        return gone + (store.shrink() if tight else 0)
 
     def _target(self, store: Store, tight: bool) -> int:
         if tight:

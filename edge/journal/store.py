@@ -6,6 +6,7 @@ records' meaning.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -145,6 +146,7 @@ class Store:
                     writer.execute(QUERIES[name], values)
             self.state = read_state(writer)
         except apsw.Error as error:
+            self._drop_writer()
             raise failure(error) from error
 
     def acknowledge(self, through: int, digest: bytes, server_time_ms: int) -> None:
@@ -164,13 +166,24 @@ class Store:
         return row[0] or 0
 
     def prune(self, through: int) -> None:
-        """Forget acknowledged rows up to `through`, leaving their digest as the anchor; give space back."""
-        if not self.state.anchor_seq < through <= self.state.acked:
-            return
-        values = {"seq": through}
-        names = ("set_anchor", "prune_records", "prune_acks", "prune_quarantined")
-        self.change(*((name, values) for name in names))
-        database.pragma(self._writer or self._reopen(), "incremental_vacuum", _VACUUM_PAGES)
+        """Forget acknowledged rows up to `through`, leaving their digest as the anchor."""
+        if self.state.anchor_seq < through <= self.state.acked:
+            values = {"seq": through}
+            names = ("set_anchor", "prune_records", "prune_acks", "prune_quarantined")
+            self.change(*((name, values) for name in names))
+
+    def shrink(self) -> int:
+        """Give a portion of the file's free pages back to the disk; returns how many. Raises JournalError."""
+        try:
+            writer = self._writer or self._reopen()
+            before = int(database.pragma(writer, "freelist_count"))
+            if before:
+                database.pragma(writer, "incremental_vacuum", _VACUUM_PAGES)
+                checkpoint(writer)
+            return before - int(database.pragma(writer, "freelist_count"))
+        except apsw.Error as error:
+            self._drop_writer()
+            raise failure(error) from error
 
     def checkpoint(self) -> None:
         """Copy the WAL into the main file and empty it. Raises JournalError."""
@@ -192,22 +205,29 @@ class Store:
 
 
 class Reader:
-    """The reading side of one file, for any thread; never waits for the writer. `state` is as at opening."""
+    """The reading side of one file, for any thread; never waits for the writer. `state` is as at opening.
+
+    Methods raise JournalError: `journal.damaged` for a file that is not what it was, `journal.unread` else.
+    """
 
     def __init__(self, path: Path) -> None:
         self._connection = database.open_reader(path)
         self._lock = threading.Lock()
-        self.state = read_state(self._connection)
+        try:
+            self.state = read_state(self._connection)
+        except apsw.Error:
+            self._connection.close(True)
+            raise
 
     def read(self, first: int, bytes_max: int, previous: bytes) -> list[bytes]:
         """Consecutive record bytes from seq `first`: at most `bytes_max`, but at least one if it exists.
 
-        `previous` is the digest before `first`. Raises JournalError `journal.damaged` where the chain breaks.
+        `previous` is the digest before `first`; where the chain breaks is damage.
         """
         found: list[bytes] = []
         size = 0
-        with self._lock:
-            cursor = self._connection.execute(QUERIES["read_from"], (first,))
+        with self._reading() as connection:
+            cursor = connection.execute(QUERIES["read_from"], (first,))
             try:
                 for seq, data, digest in cursor:
                     size += len(data)
@@ -215,40 +235,47 @@ class Reader:
                         break
                     previous = next_digest(previous, data)
                     if previous != digest or seq != first + len(found):
-                        raise JournalError(f"seq {seq} is damaged; restart to repair", code="journal.damaged")
+                        raise apsw.CorruptError(f"the chain breaks at seq {seq}")
                     found.append(data)
-            except database.DAMAGE as error:
-                raise JournalError(f"the journal is damaged: {error}", code="journal.damaged") from error
             finally:
                 cursor.close(True)
         return found
 
     def head(self, default: int) -> int:
         """The last seq held, `default` if none is."""
-        with self._lock:
-            row: Any = self._connection.execute(QUERIES["head"]).fetchone()
+        with self._reading() as connection:
+            row: Any = connection.execute(QUERIES["head"]).fetchone()
         return row[0] if row else default
 
     def quarantined(self) -> dict[int, str]:
         """What the cloud could not apply: code by seq."""
-        with self._lock:
-            rows: Any = self._connection.execute(QUERIES["read_quarantined"]).fetchall()
+        with self._reading() as connection:
+            rows: Any = connection.execute(QUERIES["read_quarantined"]).fetchall()
         return dict(rows)
 
     def digest_at(self, seq: int) -> bytes | None:
         """The stored digest of a row, None if it is not held."""
-        with self._lock:
-            row = self._connection.execute(QUERIES["digest_at"], (seq,)).fetchone()
-        return row[0] if row else None
+        with self._reading() as connection:
+            return digest_of(connection, seq)
 
     def rows(self, first: int, last: int, step: int = 1000) -> Iterator[Row]:
         """Rows with first ≤ seq ≤ last, `step` at a time so that nobody waits long for the connection."""
         while first <= last:
             upto = min(last, first + step - 1)
-            with self._lock:
-                batch: Any = self._connection.execute(QUERIES["entries"], (first, upto)).fetchall()
+            with self._reading() as connection:
+                batch: Any = connection.execute(QUERIES["entries"], (first, upto)).fetchall()
             yield from batch
             first = upto + 1
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        try:
+            with self._lock:
+                yield self._connection
+        except database.DAMAGE as error:
+            raise JournalError(f"the journal is damaged: {error}", code="journal.damaged") from error
+        except apsw.Error as error:
+            raise JournalError(f"the journal cannot be read: {error}", code="journal.unread") from error
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
+from edge.errors import JournalError
 from edge.journal import database, files
 from edge.journal.statements import QUERIES
 from edge.journal.store import SEQ_MAX, Reader, State, digest_of, read_state
@@ -78,14 +79,12 @@ def verify_directory(directory: Path, progress: Progress | None = None) -> Chain
 def _rows_held(path: Path) -> int:
     try:
         reader = Reader(path)
-    except apsw.Error:
+        try:
+            return reader.head(reader.state.anchor_seq) - reader.state.anchor_seq
+        finally:
+            reader.close()
+    except (apsw.Error, JournalError):
         return 0
-    try:
-        return reader.head(reader.state.anchor_seq) - reader.state.anchor_seq
-    except apsw.Error:
-        return 0
-    finally:
-        reader.close()
 
 
 def _verify_file(path: Path, report: ChainReport, progress: Callable[[int], None]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edge.errors import JournalError
 from edge.journal import AsyncJournal, JournalBusy
 from protocol.bodies import GatewayStopped
 from protocol.errors import RecordError
@@ -98,3 +99,17 @@ async def test_reads_do_not_wait_for_a_writer_that_hangs(journal: AsyncJournal) 
     assert len(await asyncio.wait_for(journal.read(1, 1000), 5)) == 1
     gate.set()
     await blocked
+
+
+async def test_a_read_that_meets_damage_repairs_and_asking_anew_works(journal: AsyncJournal) -> None:
+    await asyncio.gather(*(journal.append(weighing()) for _ in range(10)))
+    writer = journal.journal._store._writer
+    assert writer is not None
+    writer.execute("UPDATE records SET data = zeroblob(9) WHERE seq = 4")
+    with pytest.raises(JournalError) as caught:
+        await journal.read(1, 10**6)
+    assert caught.value.code == "journal.damaged"
+    assert journal.head == 9
+    assert len(await journal.read(1, 10**6)) == 9
+    await journal.append(weighing())
+    assert journal.head == 10

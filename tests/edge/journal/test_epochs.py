@@ -166,6 +166,7 @@ def test_nothing_unacknowledged_is_ever_pruned_even_over_the_budget(site: Site) 
     while journal.prune():
         pass
     assert (journal.first_kept, journal.head) == (15, 30)
+    assert journal.intake_allowed().reason == "disk_low"
     assert len(journal.read(15, 10**6)) == 16
     journal.acknowledge(3, NOW_MS)  # a cloud restored from long ago
     assert journal.prune() == 0
