@@ -106,10 +106,10 @@ class Sender:
         return Plan(self.sent + 1, self.frame_bytes)
 
     def hello(self) -> Plan | None:
-        """What to send if there is nothing else: the last record again.
+        """What to send when a session begins, and now and then while idle: the last record again.
 
         A cloud that was restored, or a twin's fork, then answers so, and is not left to wait for the next
-        record: send it when a session begins and now and then while idle. None if there is something to plan, something in flight, or nothing was ever appended.
+        record. None if there is something to plan, something in flight, or nothing was ever appended.
         """
         if self.sent < self.head or self._flights or self.head == 0:
             return None

@@ -64,7 +64,7 @@ class Journal:
 
 @dataclass(slots=True)
 class Gateway:
-    """One device with an identity that, after cloning, another has as well. `history` is what it was given."""
+    """One device, whose identity a clone has as well. `history` is all that it was given."""
 
     name: str
     journal: Journal
