@@ -9,10 +9,10 @@ Owns: the two shapes and the check that their documents verify. Does not own: fi
 
 from __future__ import annotations
 
-import cbor2
 import msgspec
 
 from protocol import VERSION
+from protocol.cbor import decode
 from protocol.codes import gateway_code_secret
 from protocol.cose import PUBLIC_KEY_LENGTH, key_id_of, parse
 from protocol.documents import DOCUMENT_BYTES_MAX, Document, KeysBody, KeyUse, Name, open_document
@@ -78,7 +78,7 @@ def read_bundle(data: bytes) -> Bundle:
         raise BundleError(f"a bundle of {len(data)} bytes is over the limit", code="bundle.too_large")
     try:
         bundle = msgspec.json.decode(data, type=Bundle)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise BundleError(f"this is not a bundle file ({error}); ask the operator for a new one") from error
     if bundle.reloop_bundle != VERSION:
         raise BundleError(f"bundle version {bundle.reloop_bundle} is not spoken here", code="bundle.version")
@@ -96,7 +96,7 @@ def read_access(data: bytes) -> Access:
         raise BundleError(f"a claim answer of {len(data)} bytes is over the limit", code="bundle.too_large")
     try:
         access = msgspec.json.decode(data, type=Access)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise BundleError(f"the answer to the claim cannot be read: {error}") from error
     check_access(access)
     return access
@@ -146,11 +146,7 @@ def peek_name(data: bytes) -> str:
     if len(data) > DOCUMENT_BYTES_MAX + 1024:
         raise BundleError("a document is over the limit", code="document.too_large")
     payload = parse(data).payload
-    try:
-        content = cbor2.loads(payload)
-    except (cbor2.CBORError, ValueError, TypeError, EOFError, RecursionError) as error:
-        raise BundleError(f"a document cannot be read: {error}") from error
-    match content:
+    match decode(payload, "a document", BundleError):
         case [int(_), str(name), *_]:
             return name
         case _:
