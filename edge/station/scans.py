@@ -18,7 +18,7 @@ from protocol.errors import CodeError
 if TYPE_CHECKING:
     from edge.clock import Clock
     from edge.devices.events import Scan
-    from edge.station.ports import Directory
+    from edge.directory import Directory
 
 SCAN_AGAIN_S = 2.0
 """The same code within this time is the same presentation: readers repeat what they still see."""

@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from edge.config import ScaleSettings, StationSettings
     from edge.devices.events import DeviceEvent
     from edge.devices.readings import ScaleView
+    from edge.directory import CatalogView, Directory
     from edge.journal import AsyncJournal
     from edge.station.events import Effects
-    from edge.station.ports import Catalog, Directory
     from edge.station.rebuild import Recovered
     from protocol.bodies import Body
     from protocol.documents import ConfigBody
@@ -60,7 +60,7 @@ TICK_S = 0.1
 HEARTBEAT_S = 0.4
 """A shown weight is published at least this often, so that the page can tell live from frozen."""
 REFRESH_S = 1.0
-"""How old the station's copy of catalogue, configuration and clock quality may be."""
+"""How old the station's copy may be of what others know: catalogue, clock quality, room on the disk."""
 MESSAGE_S = 8.0
 """How long a word to somebody who left stays on the idle screen."""
 RECOVER_AGAIN_S = 2.0
@@ -79,7 +79,7 @@ _NOTHING_SAVED = frozenset({"journal.busy", "journal.full", "journal.failed"})
 class _Known:
     """The station's short-lived copy of what others own."""
 
-    catalog: Catalog | None = None
+    catalog: CatalogView | None = None
     config: ConfigBody | None = None
     quality: ClockQuality = ClockQuality.UNKNOWN
     around: Surroundings = NOWHERE
@@ -392,13 +392,14 @@ class Station:
         known.catalog, known.config = self._directory.catalog(), self._directory.config()
         known.around, known.quality = self._surroundings(), self._clock.quality()
         known.at_s = now_s
+        if self._recovered:
+            self._suspended = self._intake()
 
     def _look(self, now_s: float) -> None:
         self._both(Observed(self._view))
         self._watch_movement(now_s)
         if not isinstance(self._session, Idle) and self._journal.epoch != self._epoch:
             self._both(EpochChanged())
-        self._suspended = self._intake()
 
     def _watch_movement(self, now_s: float) -> None:
         """Somebody who fills a bag on the scale is there, even if they press nothing for a while."""
@@ -477,7 +478,6 @@ class Station:
             suspended=self._suspended,
             recovered=self._recovered,
             quality=known.quality,
-            wall_ms=self._clock.wall_ms(),
             backlog=self._journal.head - self._journal.acked,
             gateway=self._journal.gateway,
             preset_tares_g=self._settings.preset_tares_g,

@@ -19,7 +19,8 @@ from protocol.points import points_for
 from protocol.records import ClockQuality
 
 if TYPE_CHECKING:
-    from edge.station.ports import Catalog, Surroundings
+    from edge.directory import CatalogView
+    from edge.station.ports import Surroundings
     from protocol.documents import ConfigBody, Material
 
 AGE_S_MAX = 999.0
@@ -50,13 +51,12 @@ class Picture:
     session: Session
     rules: Rules
     view: ScaleView
-    catalog: Catalog | None
+    catalog: CatalogView | None
     config: ConfigBody | None
     around: Surroundings
     suspended: str | None
     recovered: bool
     quality: ClockQuality
-    wall_ms: int
     backlog: int
     gateway: str
     preset_tares_g: tuple[int, ...]
@@ -77,7 +77,7 @@ def render(picture: Picture, version: int) -> Screen:
     return screen
 
 
-def offers(catalog: Catalog | None) -> tuple[Tile, ...]:
+def offers(catalog: CatalogView | None) -> tuple[Tile, ...]:
     """The materials to choose from; without rates once the catalogue is older than its limit."""
     if catalog is None:
         return ()
@@ -124,7 +124,7 @@ def _notices(picture: Picture) -> tuple[Notice, ...]:
 def _catalog_age_s(picture: Picture) -> float | None:
     if picture.catalog is None:
         return None
-    age_s = max(0, picture.wall_ms - picture.catalog.issued_ms) / 1000
+    age_s = picture.catalog.age_ms / 1000
     return age_s // _CATALOG_AGE_STEP_S * _CATALOG_AGE_STEP_S
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from edge.config import JournalSettings, ScaleSettings, StationSettings
 from edge.devices.events import Scan
 from edge.devices.readings import Reading, ScaleView, Status
+from edge.directory import Directory
 from edge.errors import JournalError
 from edge.journal import AsyncJournal, Entry, Journal
 from edge.station.ports import Surroundings
@@ -18,14 +18,24 @@ from edge.station.station import Station
 from protocol.bodies import Body
 from protocol.cards import Card, Role, build_card
 from protocol.cose import SigningKey
-from protocol.documents import CatalogBody, ConfigBody, KeyUse, Material
+from protocol.documents import (
+    CatalogBody,
+    CloudKey,
+    ConfigBody,
+    DocumentBody,
+    KeysBody,
+    KeyUse,
+    Material,
+    Name,
+    RevocationsBody,
+    build_document,
+)
 from protocol.records import ClockQuality
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 GATEWAY = "ktm-drop-01"
 CARD_KEY = SigningKey.from_seed(b"c" * 32)
+DOCUMENT_KEY = SigningKey.from_seed(b"d" * 32)
+ROOT_KEY = SigningKey.from_seed(b"r" * 32)
 FORGER_KEY = SigningKey.from_seed(b"f" * 32)
 BOOT_ID = "5f0c6a3e-0000-4000-8000-000000000001"
 NOW_MS = 1_780_000_000_000
@@ -108,33 +118,24 @@ MATERIALS = (
 )
 
 
-@dataclass
-class OpenCatalog:
-    fresh: bool = True
-    digest: bytes = b"d" * 32
-    issued_ms: int = NOW_MS
-    body: CatalogBody = field(default_factory=lambda: CatalogBody(list(MATERIALS), 86_400 * 30))
+FRESH_S = 30 * 86_400
 
 
-@dataclass
-class OpenDirectory:
-    """A directory whose content the test sets."""
+def published(directory: Directory, version: int, *, revoked: bytes = b"") -> None:
+    """Let the cloud publish its documents, signed as they are in the field."""
+    documents: dict[Name, DocumentBody] = {
+        Name.KEYS: KeysBody([_announced(KeyUse.DOCUMENT, DOCUMENT_KEY), _announced(KeyUse.CARD, CARD_KEY)]),
+        Name.CATALOG: CatalogBody(list(MATERIALS), FRESH_S),
+        Name.REVOCATIONS: RevocationsBody(revoked),
+        Name.CONFIG: ConfigBody("ktm-01", "Patan Durbar"),
+    }
+    for name, body in documents.items():
+        key = ROOT_KEY if name is Name.KEYS else DOCUMENT_KEY
+        directory.apply(name, build_document(name, 1, version, NOW_MS, body, key))
 
-    offered: OpenCatalog | None = field(default_factory=OpenCatalog)
-    revoked_serials: set[bytes] = field(default_factory=set)
-    settings: ConfigBody | None = field(default_factory=lambda: ConfigBody("ktm-01", "Patan Durbar"))
 
-    def catalog(self) -> OpenCatalog | None:
-        return self.offered
-
-    def revoked(self, serial: bytes) -> bool:
-        return serial in self.revoked_serials
-
-    def key_for(self, use: KeyUse) -> Callable[[bytes], bytes | None]:
-        return lambda key_id: CARD_KEY.public if (use, key_id) == (KeyUse.CARD, CARD_KEY.key_id) else None
-
-    def config(self) -> ConfigBody | None:
-        return self.settings
+def _announced(use: KeyUse, key: SigningKey) -> CloudKey:
+    return CloudKey(use, key.public, NOW_MS // 1000, NOW_MS // 1000 + 400 * 86_400)
 
 
 class UnreliableDisk(AsyncJournal):
@@ -164,8 +165,10 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.clock = HandClock()
-        self.directory = OpenDirectory()
+        self.directory = Directory.open(folder / "directory.db", ROOT_KEY.public, self.clock)
+        published(self.directory, 1)
         self.around = Surroundings()
         self.intake: str | None = None
         self.view = ZERO
@@ -181,7 +184,7 @@ class Site:
 
     async def start(self) -> Station:
         core = Journal.open(
-            self.folder, GATEWAY, self.clock, self.secret, JournalSettings(), boot_id=self.boot_id
+            self.folder / "journal", GATEWAY, self.clock, self.secret, JournalSettings(), boot_id=self.boot_id
         )
         self.journal = UnreliableDisk(core)
         self.journal.plan = deque()
@@ -213,6 +216,11 @@ class Site:
     async def stop(self) -> None:
         await self.station.settle()
         await self.journal.close()
+
+    async def close(self) -> None:
+        """Stop for good."""
+        await self.stop()
+        self.directory.close()
 
     async def crash(self) -> Station:
         """Lose everything that is not in the journal, and start again."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     """A started site, closed at the end."""
-    site = Site(tmp_path / "journal")
+    site = Site(tmp_path / "site")
     await site.start()
     yield site
-    await site.stop()
+    await site.close()
