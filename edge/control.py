@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SOCKET = "agent.sock"
+_PATH_BYTES_MAX = 107  # unix(7)
 _LINE_BYTES_MAX = 64 * 1024
 _ANSWER_S = 600.0
 
@@ -49,6 +50,12 @@ class Control:
 
     def __init__(self, folder: Path, commands: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> None:
         self._path = folder / _SOCKET
+        if len(bytes(self._path)) > _PATH_BYTES_MAX:
+            raise ControlError(
+                f"{self._path} is too long for a Unix socket; choose a data_dir of at most "
+                f"{_PATH_BYTES_MAX - len(_SOCKET) - 1} bytes",
+                code="config.value",
+            )
         self._commands = commands
         self._busy = asyncio.Lock()
 

@@ -157,13 +157,19 @@ class Site:
         self.config.write_text(self._toml())
 
     def start(self) -> None:
-        """Start the agent; returns when its kiosk answers."""
+        """Start the agent; returns when its kiosk listens and it answers for itself."""
         self.agent.start()
-        self.agent.await_ready(lambda: listening(self.kiosk_port))
+        self.agent.await_ready(lambda: listening(self.kiosk_port) and self._answers())
 
     def edge(self, *arguments: str) -> str:
         """Run a `reloop-edge` command with this site's configuration."""
         return command("reloop-edge", *arguments, "--config", str(self.config))
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.status())
+        except OSError:
+            return False
 
     def status(self) -> dict[str, Any]:
         """What the agent says of itself. Raises OSError if it does not run."""

@@ -60,8 +60,11 @@ class Site:
     random: Callable[[int], bytes]
 
     def mint_epoch(self) -> int:
-        """A random number of 63 bits, never 0."""
-        return int.from_bytes(self.random(8), "big") >> 1 or 1
+        """A random number of 53 bits, what every JSON tool shows exactly; no file of it is here yet."""
+        while True:
+            epoch = int.from_bytes(self.random(8), "big") >> 11
+            if epoch and not any(self.directory.glob(f"{files.epoch_path(self.directory, epoch).name}*")):
+                return epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +123,16 @@ def next_epoch(
     `everything` carries also what is acknowledged, for a cloud that forgot.
     """
     states = [one.state for one in found if one.state]
-    newest = max((one.rank for one in found if not one.damage), default=None)
+    newest = max((one for one in found if not one.damage), key=lambda one: one.rank, default=None)
+    # A whole file holds all that was not acknowledged in those it was built from.
+    contained = newest.sources if newest and not everything else frozenset()
     generation = max((state.generation for state in states), default=0) + 1
     state = _newborn(site, site.mint_epoch(), generation, reason, states)
     with ExitStack() as stack:
         sources = [
             _damaged_source(stack, one, site.gateway, everything)
             if one.damage
-            else _whole_source(stack, one, everything, newest=one.rank == newest)
+            else _whole_source(stack, one, everything, contained=one.epoch in contained)
             for one in sorted(found, key=lambda one: one.rank)
         ]
         return carry.build(site.directory, state, sources, site.clock)
@@ -143,15 +148,15 @@ def _newborn(site: Site, epoch: int, generation: int, reason: str, before: Seque
     )
 
 
-def _whole_source(stack: ExitStack, one: _Examined, everything: bool, *, newest: bool) -> carry.Source:
+def _whole_source(stack: ExitStack, one: _Examined, everything: bool, *, contained: bool) -> carry.Source:
     state = one.state
     if state is None:
         raise JournalError(f"{one.path} was not examined", code="journal.failed")
+    if contained:
+        return carry.Source(one.epoch, (), salvaged=False)
     reader = Reader(one.path)
     stack.callback(reader.close)
     after = state.anchor_seq if everything else max(state.acked, state.anchor_seq)
-    if state.settled_ms is not None and not everything and not newest:  # nothing newer could have settled it
-        return carry.Source(one.epoch, (), salvaged=False)
     previous = state.anchor_digest if after == state.anchor_seq else state.acked_digest
     rows = reader.rows(after + 1, reader.head(after))
     return carry.Source(one.epoch, carry.with_previous(rows, previous), salvaged=False)
