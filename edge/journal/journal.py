@@ -104,7 +104,7 @@ class Journal:
 
     @property
     def epoch(self) -> int:
-        """The current epoch, 63 random bits."""
+        """The current epoch, 53 random bits."""
         return self._store.state.epoch
 
     @property
