@@ -12,6 +12,7 @@ import secrets
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from firmware_sim.scale import SimulatedScale
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 YEAR_S = 365 * 86_400
 STOP_S_MAX = 15.0
+START_S_MAX = 30.0
 MATERIALS = [
     Material("PET", "PET bottles", "पेट बोतल", "pet", 25, 1),
     Material("CAN", "Aluminium cans", "एल्युमिनियम क्यान", "can", 120, 1),
@@ -80,7 +82,9 @@ class Cloud:
     """Signs what a cloud would: documents, bundles and cards."""
 
     def __init__(self) -> None:
-        self._keys = {use: SigningKey.from_seed(secrets.token_bytes(32)) for use in ("root", "document", "card")}
+        self._keys = {
+            use: SigningKey.from_seed(secrets.token_bytes(32)) for use in ("root", "document", "card")
+        }
 
     def bundle(self, gateway: str) -> bytes:
         documents = [
@@ -136,11 +140,27 @@ class DropPoint:
                 *self._command("run"), stdout=log, stderr=log, env=_environment()
             )
 
+    async def answers(self) -> None:
+        """Wait until the kiosk listens."""
+        async with asyncio.timeout(START_S_MAX):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                except OSError:
+                    assert self._agent is not None
+                    assert self._agent.returncode is None, self.log()
+                    await asyncio.sleep(0.05)
+                else:
+                    writer.close()
+                    await writer.wait_closed()
+                    return
+
     async def stop(self) -> None:
         """Ask for a clean stop; it must come in time and with exit code 0."""
         agent, self._agent = self._agent, None
         if agent is not None:
-            agent.terminate()
+            with suppress(ProcessLookupError):
+                agent.terminate()
             assert await asyncio.wait_for(agent.wait(), STOP_S_MAX) == 0, self.log()
 
     async def kill(self) -> None:
@@ -152,7 +172,7 @@ class DropPoint:
 
     async def claim(self) -> None:
         bundle = self.folder / "site.bundle"
-        bundle.write_bytes(self.cloud.bundle("ktm-014"))
+        bundle.write_bytes(self.cloud.bundle("ktm-drop-014"))
         await self._run("claim", "--bundle", str(bundle))
 
     async def records(self, kind: str) -> list[dict[str, Any]]:

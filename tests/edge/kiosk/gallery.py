@@ -197,6 +197,11 @@ SCREENS: dict[str, Screen] = {
     "receipt": receipt(),
     "receipt-guest": receipt(GUEST_RECEIPT, **GUEST),
     "receipt-interrupted": receipt(message=Message.INTERRUPTED, notices=(Notice.CLOCK_UNSURE,)),
+    "receipt-interrupted-bad-day": receipt(
+        message=Message.INTERRUPTED, notices=(Notice.SCALE_ABSENT, Notice.OFFLINE)
+    ),
+    "receipt-guest-bad-day": receipt(GUEST_RECEIPT, **GUEST, notices=BAD_DAY),
+    "collect-bad-day": collect(bins=MANY_BINS, notices=BAD_DAY),
     "collect": collect(),
     "collect-first": collect(bins=(), net_g=0, buttons=(B.CANCEL,)),
     "collect-many": collect(bins=MANY_BINS, message=Message.BIN_TWICE),
