@@ -87,6 +87,19 @@ def migrate() -> None:
     say(f"The schema is at version {run(act)}.")
 
 
+@app.command()
+def openapi() -> None:
+    """Print the API's description (OpenAPI 3.1) as JSON; needs no database.
+
+    The kept copy is cloud/api/openapi.json; after a change of the API write it anew with
+    `reloop-cloud openapi > cloud/api/openapi.json` and look at what changed.
+    """
+    from cloud.api.app import bare_app
+    from cloud.api.openapi import as_text
+
+    typer.echo(as_text(bare_app()), nl=False)
+
+
 def main() -> None:
     """Entry point of `reloop-cloud`."""
     app()

@@ -81,19 +81,25 @@ class Parts:
 
 def create_app(parts: Parts) -> FastAPI:
     """An app that serves these parts. Raises ConfigError for a module that does not exist."""
-    unknown = parts.modules - ROUTERS.keys()
+    app = bare_app(parts.modules)
+    _fill_state(app, parts)
+    install_problems(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Tracing, metrics=parts.metrics, monotonic=parts.monotonic)
+    return app
+
+
+def bare_app(modules: frozenset[str] = frozenset(ROUTERS)) -> FastAPI:
+    """Routes and their description, with nothing behind them."""
+    unknown = modules - ROUTERS.keys()
     if unknown:
         raise ConfigError(f"no module {', '.join(sorted(unknown))}; there are {', '.join(ROUTERS)}")
     app = FastAPI(title="ReLoop", version="1", redoc_url=None, separate_input_output_schemas=False)
-    _fill_state(app, parts)
     app.include_router(health.router)
     for name, router in ROUTERS.items():
-        if name in parts.modules:
+        if name in modules:
             app.include_router(router)
-    install_problems(app)
     describe(app)
-    app.add_middleware(BodyLimit)
-    app.add_middleware(Tracing, metrics=parts.metrics, monotonic=parts.monotonic)
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from fastapi.openapi.utils import get_openapi
@@ -29,6 +30,11 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def as_text(app: FastAPI) -> str:
+    """The description as it is kept: JSON, indented, in the order of the routes."""
+    return json.dumps(app.openapi(), ensure_ascii=False, indent=1) + "\n"
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

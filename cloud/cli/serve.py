@@ -72,12 +72,13 @@ async def _serve(runtime: Runtime, roles: Roles) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     await runtime.gateways_changed()
     async with AsyncExitStack() as stack:
+        sockets = [stack.enter_context(_listening(runtime))] if roles.api else []
         ingest = await stack.enter_async_context(intake(runtime)) if roles.api or roles.ingest else None
         services = _Services(runtime, roles, ingest)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work, name=name) for name, work in services.background()]
-            server = services.server() if roles.api else None
-            serving = group.create_task(server.serve([_listening(runtime)]), name="api") if server else None
+            server = services.server() if sockets else None
+            serving = group.create_task(server.serve(sockets), name="api") if server else None
             say(f"[bold]ReLoop cloud[/] runs ({services.describe()}); stop it with Ctrl-C")
             await stop.wait()
             if server is not None and serving is not None:

@@ -60,6 +60,10 @@ class Publisher:
     _manifests: dict[str, bytes] = field(default_factory=dict)
     _sent: dict[tuple[str, str], tuple[bytes, float]] = field(default_factory=dict)
 
+    def published(self, gateway: str) -> bool:
+        """Whether this connection has published a gateway's manifest."""
+        return gateway in self._manifests
+
     async def run(self) -> None:
         """Connect, publish, and begin again when the broker or the database goes away."""
         log, attempt = structlog.get_logger(), 0

@@ -18,7 +18,7 @@ from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from cloud.kit.keyring import Keyring
 from protocol.bodies import HolderKind
-from protocol.bundle import check_access, read_access
+from protocol.bundle import Access, check_access, read_access
 from protocol.points import points_for
 from tests.cloud.ingest.gateway import Gateway
 
@@ -119,6 +119,7 @@ class Site:
 
     cloud: Cloud
     gateway: Gateway
+    access: Access
 
     def visit(self, holder_kind: HolderKind, holder: bytes, net_g: int = 1_234) -> int:
         """One visit with one weighing of PET at the seeded rate; its seq."""
@@ -149,4 +150,4 @@ async def claimed_site(cloud: Cloud, name: str = "ktm-patan-01") -> Site:
     access = read_access((await cloud.anyone.post("/v1/gateways/claim", json=body)).content)
     (catalog,) = (one for one in check_access(access) if one.name == "catalog")
     gateway.catalog = catalog.digest
-    return Site(cloud, gateway)
+    return Site(cloud, gateway, access)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cloud.access.scopes import CITIZEN_SCOPES, OPERATOR_SCOPES
+from cloud.api.openapi import as_text
 
 if TYPE_CHECKING:
     from tests.cloud.api.conftest import Cloud
@@ -164,6 +166,11 @@ async def test_the_description_is_openapi_3_1_with_problems_and_examples(cloud: 
                 assert list(answer["content"]) == ["application/problem+json"], (name, status)
     for reference in _references(schema):
         assert reference.removeprefix("#/components/schemas/") in schema["components"]["schemas"]
+
+
+async def test_the_kept_description_is_the_apps(cloud: Cloud) -> None:
+    kept = Path("cloud/api/openapi.json").read_text(encoding="utf-8")
+    assert kept == as_text(cloud.app), "run: reloop-cloud openapi > cloud/api/openapi.json"
 
 
 def _references(value: object) -> list[str]:
