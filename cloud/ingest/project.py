@@ -31,7 +31,7 @@ from protocol.points import points_for
 from protocol.records import ClockQuality, Record, decode_record, next_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Callable, Mapping, Set
 
     from cloud.ingest.effects import Effects
     from cloud.ingest.views import EpochKey, Opened, View

@@ -52,7 +52,7 @@ class Retry:
         if row is None:
             await self._store.rollback()
             return None
-        place = QuarantineRow(row[0].bytes, *row[1:6], bytes(row[6]), row[7])
+        place = QuarantineRow(row[0].bytes, row[1], row[2], row[3], row[4], row[5], bytes(row[6]), row[7])
         held = await self._apply(place)
         if held is not None:
             await self._store.rollback()

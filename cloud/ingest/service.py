@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
+import structlog
 
 from cloud.errors import IngestError, UnavailableError
 from cloud.ingest.decide import decide, needed_digests
@@ -48,6 +49,9 @@ STALE_TRIES_MAX = 20
 DATABASE_RETRY_S = 0.5
 SUBMIT_DEADLINE_S = 30.0
 _SAMPLE_BYTES_MAX = 8192
+
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +189,11 @@ class Ingest:
             arrivals = await self._gather()
             try:
                 batch = await self._prepare(arrivals, reference, reader)
-            except psycopg.OperationalError:
+            except psycopg.Error:
                 await self._give_back(arrivals)
+                raise
+            except BaseException:
+                _fail(arrivals)
                 raise
             if batch is not None:
                 await self._ready.put(batch)
@@ -306,6 +313,13 @@ class Ingest:
             except (psycopg.Error, StaleError):
                 await self._give_back(batch.arrivals)
                 raise
+            except asyncio.CancelledError:
+                _fail(batch.arrivals)
+                raise
+            except IngestError as error:
+                for arrival in batch.arrivals:
+                    if not arrival.reply.done():
+                        await self._refuse(arrival, Refusal(_gateway_of(arrival), error.code, str(error)))
 
     async def _commit(self, batch: _Batch, writer: Store) -> None:
         """Apply and commit a batch; if Postgres will not take it, find out which record is at fault."""
@@ -450,7 +464,8 @@ class Ingest:
         while True:
             try:
                 await work()  # type: ignore[misc]
-            except (psycopg.Error, StaleError, UnavailableError):
+            except Exception:  # noqa: BLE001 - supervisor: what one batch met must not stop the intake
+                _log.exception("ingest starts again")
                 self.counters.failures += 1
                 await self._disconnect()
                 await self._clock.sleep(DATABASE_RETRY_S * (1 + self._random(1)[0] / 255))
@@ -485,6 +500,16 @@ def _held_by_epoch(effects: Effects) -> dict[EpochKey, list[Quarantined]]:
 def _answer(arrival: _Arrival, reply: IngestReply) -> None:
     if not arrival.reply.done():
         arrival.reply.set_result(reply)
+
+
+def _gateway_of(arrival: _Arrival) -> str:
+    return arrival.opened.frame.gateway if arrival.opened is not None else ""
+
+
+def _fail(arrivals: Sequence[_Arrival]) -> None:
+    """Leave nobody waiting for a batch that is given up: without an ack the gateway sends it again."""
+    for arrival in arrivals:
+        _answer(arrival, IngestReply(None, "ingest.failed", "the cloud could not take this; it is logged"))
 
 
 async def _quiet_rollback(writer: Store) -> None:

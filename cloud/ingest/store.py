@@ -132,8 +132,13 @@ class Store:
         if payloads.records is None:
             return
         if not effects.carried:
-            await self._copy("records", rows.RECORD_COLUMNS, payloads.records)
-            return
+            try:
+                async with self._connection.transaction():
+                    await self._copy("records", rows.RECORD_COLUMNS, payloads.records)
+            except psycopg.errors.UniqueViolation:
+                pass  # some were carried here before under another epoch: merge them
+            else:
+                return
         await self._copy("stage_records", rows.RECORD_COLUMNS, payloads.records)
         await self._connection.execute(QUERIES["merge_records"])
 

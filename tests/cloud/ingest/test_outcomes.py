@@ -1,0 +1,241 @@
+"""Whatever is wrong with what arrives has a name, is seen by the operator, and stops nothing behind it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import cbor2
+import pytest
+
+from protocol.acks import Verdict
+from protocol.bodies import DepositOpened, HolderKind, Outcome, PickupClosed, PickupOpened
+from protocol.codes import gateway_code_secret, new_gateway_code
+from protocol.cose import SigningKey
+from protocol.enrolment import build_enrolment
+from tests.cloud.ingest.gateway import Gateway, add_catalog, add_gateway, serial_of
+from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cloud.ingest.conftest import Site
+
+
+def refusals(site: Site) -> list[tuple[str, str, int]]:
+    found = site.rows("SELECT gateway_id, code, count FROM refusals ORDER BY code")
+    return [(row[0], row[1], row[2]) for row in found]
+
+
+async def test_a_forged_frame_is_refused_and_seen(site: Site) -> None:
+    site.gateway.visit()
+    forger = SigningKey.from_seed(b"f" * 32)
+    assert await site.refused(site.gateway.frame(key=forger)) == "envelope.unknown_key"
+    assert refusals(site) == [("", "envelope.unknown_key", 1)]
+
+
+@pytest.mark.parametrize("place", [0, 3, 40, 100, -1])
+async def test_a_flipped_bit_is_refused_and_the_whole_frame_still_arrives(site: Site, place: int) -> None:
+    site.gateway.visit()
+    frame = bytearray(site.gateway.frame())
+    frame[place] ^= 0x10
+    code = await site.refused(bytes(frame))
+    assert code in {"envelope.malformed", "envelope.signature", "envelope.unknown_key"}
+    assert [row[1] for row in refusals(site)] == [code]
+    assert (await site.send(site.gateway.frame())).through == 3
+
+
+async def test_a_frame_signed_by_another_gateway_is_refused_under_the_signers_name(site: Site) -> None:
+    neighbour = Gateway("ktm-drop-02", site.gateway.catalog)
+    add_gateway(site.url, neighbour)
+    site.gateway.visit()
+    frame = site.gateway.frame(key=neighbour.key)
+    assert await site.refused(frame) == "frame.wrong_gateway"
+    assert refusals(site) == [("ktm-drop-02", "frame.wrong_gateway", 1)]
+    assert await site.refused(site.gateway.frame(), hint="ktm-drop-02") == "frame.wrong_gateway"
+
+
+async def test_refusals_are_counted_not_piled_up(site: Site) -> None:
+    for _ in range(5):
+        await site.refused(b"rubbish")
+    assert [row[1:] for row in refusals(site)] == [("envelope.malformed", 5)]
+
+
+async def test_an_oversized_frame_is_refused(site: Site) -> None:
+    assert await site.refused(bytes(64 * 1024 + 1)) == "frame.too_large"
+
+
+async def test_a_revoked_gateway_is_neither_credited_nor_acknowledged(site: Site) -> None:
+    for _ in range(2):
+        site.gateway.visit()
+    await site.send(site.gateway.frame(1, 3))
+    site.write("UPDATE gateways SET state = 'revoked', revoked_at = now()")
+    assert await site.refused(site.gateway.frame(4, 6)) == "gateway.revoked"
+    assert site.balance(PSEUDONYM) == 12_000
+    assert refusals(site) == [("ktm-drop-01", "gateway.revoked", 1)]
+
+
+async def test_a_forked_chain_is_closed_alarmed_and_both_sides_are_credited_when_released(site: Site) -> None:
+    mine = site.gateway
+    mine.visit()
+    twin = mine.branch(3)
+    mine.visit(2_000)
+    twin.visit(500)
+    await site.send(mine.frame())
+    ack = await site.send(twin.frame(4, 6))
+    assert ack.verdict is Verdict.FORKED
+    assert site.rows("SELECT code, detail->>'through' FROM alarms") == [("epoch.forked", "6")]
+    assert (await site.send(mine.frame(4, 6))).verdict is Verdict.FORKED
+    after = Gateway(mine.id, mine.catalog, epoch=9)
+    carry(twin, after)
+    after.visit(100)
+    assert (await site.send(after.frame())).verdict is Verdict.OK
+    assert site.balance(PSEUDONYM) == 12_000 + 24_000 + 1_200, "the twin's weighing waits"
+    waiting = site.rows("SELECT net_g, pending FROM weighings WHERE pending")
+    assert waiting == [(500, True)]
+
+
+async def test_damaged_records_are_quarantined_and_the_ones_behind_credited(site: Site) -> None:
+    gateway = site.gateway
+    gateway.visit()
+    gateway.append_bytes(b"\xff not a record")
+    gateway.append_bytes(cbor2.dumps([99, 3, 3, 1, 5, 7, []]))
+    gateway.append_bytes(bytes(9_000))
+    deposit = gateway.append(DepositOpened(HolderKind.CARD, serial_of(1)), seq=70)
+    gateway.visit()
+    ack = await site.send(gateway.frame())
+    codes = ["record.malformed", "record.unknown_kind", "record.too_large", "record.seq_mismatch"]
+    assert [(each.seq, each.code) for each in ack.quarantined] == list(zip(range(4, 8), codes, strict=True))
+    assert site.held() == list(zip(range(4, 8), codes, strict=True))
+    assert deposit == 7
+    assert ack.through == 10
+    assert site.balance(PSEUDONYM) == 24_000
+
+
+@pytest.mark.parametrize(
+    ("weigh", "code"),
+    [
+        (lambda g, d: g.weigh(d, 1_000, points=12_001), "weighing.points_mismatch"),
+        (lambda g, d: g.weigh(d, 1_000, rate=13_000, points=13_000), "weighing.points_mismatch"),
+        (lambda g, d: g.weigh(d, 1_000, gross_g=1_400), "weighing.sum"),
+        (lambda g, d: g.weigh(d, 1_000, "pet", holder=b"short"), "record.holder"),
+    ],
+    ids=["points", "rate", "sum", "holder"],
+)
+async def test_a_weighing_that_does_not_add_up_is_quarantined(
+    site: Site, weigh: Callable[[Gateway, int], int], code: str
+) -> None:
+    deposit = site.gateway.open()
+    seq = weigh(site.gateway, deposit)
+    site.gateway.close(deposit)
+    site.gateway.visit()
+    ack = await site.send(site.gateway.frame())
+    assert [(each.seq, each.code) for each in ack.quarantined] == [(seq, code)]
+    assert site.held() == [(seq, code)]
+    assert site.balance(PSEUDONYM) == 12_000
+
+
+async def test_a_material_outside_its_catalogue_is_quarantined(site: Site) -> None:
+    deposit = site.gateway.open()
+    seq = site.gateway.weigh(deposit, 1_000, "gold", rate=9, points=9)
+    await site.send(site.gateway.frame())
+    assert site.held() == [(seq, "weighing.unknown_material")]
+
+
+async def test_an_unknown_catalogue_waits_in_quarantine_until_it_is_known(site: Site) -> None:
+    known = site.gateway.catalog
+    site.gateway.catalog = hashlib.sha256(b"elsewhere").digest()
+    site.gateway.visit()
+    site.gateway.catalog = known
+    site.gateway.visit()
+    await site.send(site.gateway.frame())
+    assert site.held() == [(2, "weighing.unknown_catalog")]
+    assert site.balance(PSEUDONYM) == 12_000
+    ids = [row[0] for row in site.rows("SELECT id FROM quarantine")]
+    assert await site.ingest.retry(ids) == {ids[0]: "weighing.unknown_catalog"}
+    site.write("UPDATE documents SET digest = %s", hashlib.sha256(b"elsewhere").digest())
+    assert await site.ingest.retry(ids) == {ids[0]: None}
+    assert await site.ingest.retry(ids) == {}
+    assert site.balance(PSEUDONYM) == 24_000
+    assert site.rows("SELECT state, decided_by FROM quarantine") == [("retried", "operator")]
+
+
+async def test_a_retried_record_that_arrives_again_is_not_credited_again(site: Site) -> None:
+    deposit = site.gateway.open()
+    site.gateway.weigh(deposit, 700, "steel", rate=None, points=None)
+    await site.send(site.gateway.frame())
+    assert site.held() == [(2, "weighing.no_rate")]
+    add_catalog(site.url, site.keyring, 2, {"steel": 1_000})
+    ids = [row[0] for row in site.rows("SELECT id FROM quarantine")]
+    assert await site.ingest.retry(ids) == {ids[0]: None}
+    other = Gateway(site.gateway.id, site.gateway.catalog, epoch=8)
+    carry(site.gateway, other)
+    await site.send(other.frame())
+    assert site.balance(PSEUDONYM) == 700
+    assert site.held() == []
+
+
+async def test_a_late_catalogue_is_flagged_and_never_repriced(site: Site) -> None:
+    add_catalog(site.url, site.keyring, 2, {"pet": 99_000})
+    site.gateway.visit()
+    await site.send(site.gateway.frame())
+    assert site.rows("SELECT late_catalog, points FROM weighings") == [(True, 12_000)]
+    assert site.balance(PSEUDONYM) == 12_000
+
+
+async def test_points_that_follow_are_priced_at_the_rate_of_the_weighing_and_marked(site: Site) -> None:
+    add_catalog(site.url, site.keyring, 2, {"pet": 20_000})
+    site.write("UPDATE rates SET valid_from = '2026-05-29T00:00:00Z' WHERE version = 2")
+    deposit = site.gateway.open()
+    site.gateway.weigh(deposit, 1_500, rate=None, points=None)
+    await site.send(site.gateway.frame())
+    ((points, shown, rate),) = site.rows("SELECT points, points_shown, points_per_kg FROM weighings")
+    assert (points, shown, rate) == (18_000, None, 12_000)
+
+
+async def test_a_record_that_postgres_will_not_take_is_found_by_halving(site: Site) -> None:
+    gateway, neighbour = site.gateway, Gateway("ktm-drop-02", site.gateway.catalog)
+    add_gateway(site.url, neighbour)
+    neighbour.visit(holder=serial_of(2))
+    pickup = gateway.append(PickupOpened(serial_of(5)))
+    for number in range(20):
+        gateway.visit()
+        if number in {3, 14}:
+            gateway.append(PickupClosed(pickup, Outcome.COMPLETED, 2**40, 0))
+    poisoned = [site.ingest.offer(frame, "mqtt", None) for frame in (gateway.frame(), neighbour.frame())]
+    acks = [site.ack(await reply) for reply in poisoned if reply is not None]
+    assert [ack.through for ack in acks] == [gateway.head, 3]
+    assert [code for _, code in site.held()] == ["record.refused_by_store"] * 2
+    assert [seq for seq, _ in site.held()] == [each.seq for each in acks[0].quarantined]
+    assert (site.balance(PSEUDONYM), site.balance(serial_of(2)[:8])) == (240_000, 12_000)
+
+
+async def test_a_gateway_enrols_by_any_road_and_its_frames_are_taken(site: Site) -> None:
+    code = new_gateway_code(lambda count: bytes(range(count)))
+    secret = gateway_code_secret(code)
+    new = Gateway("ktm-drop-09", site.gateway.catalog)
+    add_gateway(site.url, new, enrolled=False)
+    site.write("UPDATE gateways SET state = 'created', code_hash = %s WHERE id = %s", secret, new.id)
+    new.visit()
+    assert await site.refused(new.frame(), "mqtt", new.id) == "envelope.unknown_key"
+    offer = build_enrolment(new.id, secret, new.key)
+    for _ in range(2):
+        reply = await site.ingest.submit(offer, "courier", new.id)
+        assert (reply.ack, reply.code) == (None, None)
+    assert (await site.send(new.frame(), "mqtt", new.id)).through == 3
+    thief = build_enrolment(new.id, secret, SigningKey.from_seed(b"t" * 32))
+    assert await site.refused(thief) == "enrolment.refused"
+    assert site.rows("SELECT state FROM gateways WHERE id = %s", new.id) == [("claimed",)]
+
+
+async def test_an_enrolment_under_a_wrong_code_is_refused(site: Site) -> None:
+    new = Gateway("ktm-drop-09")
+    add_gateway(site.url, new, enrolled=False)
+    site.write("UPDATE gateways SET code_hash = %s WHERE id = %s", b"s" * 32, new.id)
+    assert await site.refused(build_enrolment(new.id, b"x" * 32, new.key)) == "enrolment.refused"
+    assert refusals(site) == [("ktm-drop-09", "enrolment.refused", 1)]
+
+
+async def test_retrying_what_is_not_held_does_nothing(site: Site) -> None:
+    assert await site.ingest.retry([UUID(int=1)]) == {}
