@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("reloop.sync")
 _LOOK_S = 0.25
-_DOCUMENTS_AGAIN_S = 60.0
+_IDLE_S = 60.0
+"""An idle session says hello and asks for documents this often."""
 _REFUSED_OUTCOMES = {AckOutcome.FOREIGN, AckOutcome.MISMATCH, AckOutcome.STALE}
 
 
@@ -68,19 +69,22 @@ class Session:
 
     async def _pump(self) -> None:
         await self._ask_for_documents(again=True)
-        documents_due_s = self._now() + _DOCUMENTS_AGAIN_S
+        idle_until_s = self._now() + _IDLE_S
         self._sender.appended(self._wiring.journal.head)
+        plan = self._sender.plan() or self._sender.hello()
         while True:
             self._wake.clear()
-            plan = self._sender.plan()
             if plan is not None and await self._send(plan):
+                plan = self._sender.plan()
                 continue
-            if self._now() >= documents_due_s:
-                documents_due_s = self._now() + _DOCUMENTS_AGAIN_S
-                await self._ask_for_documents(again=True)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(documents_due_s - self._now()):
+                async with asyncio.timeout(idle_until_s - self._now()):
                     await self._wake.wait()
+            plan = self._sender.plan()
+            if self._now() >= idle_until_s:
+                idle_until_s = self._now() + _IDLE_S
+                await self._ask_for_documents(again=True)
+                plan = plan or self._sender.hello()
 
     async def _send(self, plan: Plan) -> bool:
         """Send one frame; False if the half-open breaker's one trial is under way already."""
