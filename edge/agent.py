@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from edge.control import Control
 from edge.devices.readings import ScaleView
+from edge.devices.scales.dialects import Setup
 from edge.devices.scales.driver import ScaleDriver
 from edge.devices.scanners.driver import ScannerDriver
 from edge.health.metrics import serve_metrics
@@ -59,7 +60,8 @@ class Agent:
         self._clock = core.clock
         self._scale = self._scale_driver()
         self._scanners = [
-            ScannerDriver(scanner, self._clock, self._device_event) for scanner in self._settings.scanners
+            ScannerDriver(one, self._clock, self._device_event, framing=one.framing)
+            for one in self._settings.scanners
         ]
         self._sync = Sync(
             core.wiring, self._lanes(), random.SystemRandom().uniform, self._settings.cloud.spread_s
@@ -127,7 +129,9 @@ class Agent:
     def _scale_driver(self) -> ScaleDriver | None:
         if self._settings.scale is None:
             return None
-        return ScaleDriver(self._settings.scale, self._clock, self._device_event)
+        scale = self._settings.scale
+        setup = Setup(unit=scale.unit, checksum=scale.checksum)
+        return ScaleDriver(scale, self._clock, self._device_event, setup=setup, framing=scale.framing)
 
     def _scale_view(self) -> ScaleView:
         return _NO_SCALE if self._scale is None else self._scale.view(self._clock.monotonic())

@@ -38,6 +38,8 @@ Dialect = Literal[
     "a12e-clone",
 ]
 """Makers' wire formats a scale can speak."""
+Framing = Literal["8N1", "8E1", "8O1", "7E1", "7O1", "7N2"]
+"""Data bits, parity and stop bits of a serial line."""
 DIALECTS: tuple[str, ...] = get_args(Dialect)
 
 
@@ -55,7 +57,8 @@ class GatewaySettings(_Section, frozen=True):
 class ScaleSettings(_Section, frozen=True):
     """`[scale]`: which scale hangs on which serial port. Masses in grams.
 
-    `division_g` and `serial` are used when the dialect does not tell them.
+    `division_g`, `unit` and `serial` are used when the dialect does not tell them; `framing` is the dialect's
+    usual one if empty; `checksum` says whether a Toledo line ends in one, found out if left away.
     """
 
     dialect: Dialect
@@ -64,6 +67,9 @@ class ScaleSettings(_Section, frozen=True):
     division_g: Positive = 5
     max_g: Positive = 60_000
     serial: str = ""
+    unit: Literal["kg", "g", "lb"] = "kg"
+    framing: Framing | None = None
+    checksum: bool | None = None
 
 
 class ScannerSettings(_Section, frozen=True):
@@ -73,6 +79,7 @@ class ScannerSettings(_Section, frozen=True):
     kind: Literal["line", "rdm6300"] = "line"
     terminator: Literal["cr", "lf", "crlf", "tab", "gap"] = "cr"
     baud: Positive = 9600
+    framing: Framing = "8N1"
 
 
 class KioskSettings(_Section, frozen=True):
