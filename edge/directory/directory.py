@@ -6,11 +6,13 @@ them (`sync`), nor showing them.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edge.directory.storage import Held, Storage
 from edge.directory.trust import TrustedTime
+from edge.errors import DirectoryError
 from protocol.cards import SERIAL_LENGTH
 from protocol.cose import PUBLIC_KEY_LENGTH, key_id_of
 from protocol.documents import (
@@ -186,8 +188,10 @@ class Directory:
         """The cloud has signed this time (UTC milliseconds): it is not earlier than that."""
         self._time.hear(server_time_ms)
         if self._time.signed_ms >= self._saved_ms + _SAVE_TIME_MS:
-            self._storage.save_trusted_ms(self._time.signed_ms)
-            self._saved_ms = self._time.signed_ms
+            # A disk that refuses must not stop acks: the time is kept in memory and saved with a later one.
+            with contextlib.suppress(DirectoryError):
+                self._storage.save_trusted_ms(self._time.signed_ms)
+                self._saved_ms = self._time.signed_ms
 
     def now_ms(self) -> int:
         """Now, as far as it can be known (UTC milliseconds)."""

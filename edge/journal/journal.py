@@ -274,7 +274,6 @@ class Journal:
         """
 
         def build() -> tuple[Store, int]:
-            self._store.checkpoint()
             found = opening.examine_all(self._site)
             return opening.next_epoch(self._site, reason, found, everything=everything)
 
@@ -307,6 +306,7 @@ class Journal:
         gone = self._with_room(lambda: self._retention.step(self._store))
         if not gone:
             self._disk.keep_ballast()
+            self._with_room(self._store.checkpoint)
         return gone
 
     def intake_allowed(self) -> Intake:

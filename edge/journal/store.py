@@ -179,17 +179,22 @@ class Store:
             before = int(database.pragma(writer, "freelist_count"))
             if before:
                 database.pragma(writer, "incremental_vacuum", _VACUUM_PAGES)
-                checkpoint(writer)
+                writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             return before - int(database.pragma(writer, "freelist_count"))
         except apsw.Error as error:
             self._drop_writer()
             raise failure(error) from error
 
     def checkpoint(self) -> None:
-        """Copy the WAL into the main file and empty it. Raises JournalError."""
+        """Copy the WAL into the main file as far as readers allow, waiting for none. Raises JournalError.
+
+        Done in quiet moments, it spares an append from doing it.
+        """
         try:
-            checkpoint(self._writer or self._reopen())
+            writer = self._writer or self._reopen()
+            writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.Error as error:
+            self._drop_writer()
             raise failure(error) from error
 
     def close(self) -> None:
@@ -310,7 +315,7 @@ def rows_after(connection: apsw.Connection, seq: int) -> Iterator[Row]:
 
 
 def checkpoint(connection: apsw.Connection) -> None:
-    """Move the whole WAL into the main file; readers may keep it from being cut, never from being copied."""
+    """Move the whole WAL into the main file, synced, and empty it; waits for readers. Raises apsw.Error."""
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
