@@ -20,9 +20,9 @@ from protocol.cose import Purpose, parse
 from protocol.courier import Direction, read_header, read_items
 from protocol.documents import Name, open_document, read_part, split_document
 from protocol.enrolment import open_enrolment
-from protocol.errors import ProtocolError
+from protocol.errors import ProtocolError, RecordError
 from protocol.frames import build_frame, open_frame
-from protocol.records import RecordError, decode_record, encode_record
+from protocol.records import decode_record, encode_record
 from protocol.status import read_status, write_status
 from protocol.topics import parse_topic
 from tests.protocol import samples
