@@ -27,6 +27,12 @@ def load_files() -> dict[str, File]:
     return {f"/{path.parent.name}/{path.name}": _load(path) for path in paths if path.suffix in MEDIA_TYPES}
 
 
+def build_of(files: dict[str, File]) -> str:
+    """A name for this very set of files: a page that was opened before an upgrade sees it change."""
+    names = "".join(f"{path}{file.etag}" for path, file in sorted(files.items()))
+    return hashlib.sha256(names.encode()).hexdigest()[:12]
+
+
 def picture_names() -> frozenset[str]:
     """The pictures of materials there are, without their suffix."""
     return frozenset(path.stem for path in (HERE / "pictures").glob("*.svg"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from edge.kiosk.files import FALLBACK_PICTURE, picture_names
+from edge.kiosk.files import FALLBACK_PICTURE, build_of, load_files, picture_names
 from edge.kiosk.qr import qr_svg
 from edge.kiosk.words import Language, Words, load_words
 from edge.station.screen import Line, Notice, Screen, Tile
@@ -20,6 +20,9 @@ TEMPLATES = Path(__file__).with_name("templates")
 NOTICES_SHOWN_MAX = 3
 TILES_PER_PAGE = 8
 MATERIALS_MAX = 256
+AUTONOMY_H_SHOWN = 30 * 24
+"""More room than a month's is no news."""
+RATES_AGE_S_SHOWN = 3600
 PROBLEMS = (
     Notice.SCALE_FAULT,
     Notice.SCALE_ABSENT,
@@ -55,6 +58,7 @@ class Pages:
         self._default = default
         self._words = load_words()
         self._pictures = picture_names()
+        self._build = build_of(load_files())
         self._tiles: dict[str, Tile] = {}
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -83,6 +87,8 @@ class Pages:
             problems=[notice for notice in PROBLEMS if notice in screen.notices],
             problems_max=NOTICES_SHOWN_MAX,
             tiles_per_page=TILES_PER_PAGE,
+            rates_age=_rates_age(screen, words),
+            build=self._build,
             status=_status(screen, words),
             live_words=json.dumps({state: words(f"weigh.{state}") for state in WEIGH_STATES}),
             picture=self._picture,
@@ -109,6 +115,13 @@ def _name(tile: Tile, language: Language) -> str:
     return tile.name_ne if language is Language.NE else tile.name_en
 
 
+def _rates_age(screen: Screen, words: Words) -> str:
+    age_s = screen.catalog_age_s
+    if age_s is None or age_s < RATES_AGE_S_SHOWN:
+        return ""
+    return words("choose.rates_age", age=words.age(age_s))
+
+
 def _status(screen: Screen, words: Words) -> str:
     """Say in one line how this drop point stands to the network, for whoever looks after it."""
     online = "online"
@@ -119,7 +132,7 @@ def _status(screen: Screen, words: Words) -> str:
     parts = [words(f"status.{online}")]
     if screen.backlog:
         parts.append(words("status.backlog", n=words.number(screen.backlog)))
-    if screen.autonomy_h is not None and online != "online":
+    if screen.autonomy_h is not None and screen.autonomy_h < AUTONOMY_H_SHOWN:
         parts.append(words("status.autonomy", age=words.age(screen.autonomy_h * 3600)))
     if Notice.CLOCK_UNSURE in screen.notices:
         parts.append(words("status.clock_unsure"))

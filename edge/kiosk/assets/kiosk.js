@@ -6,6 +6,7 @@ const FRESH_MS_MAX = 2000; // a weight this old is no weight any more
 const SILENCE_MS_MAX = 3500; // the agent beats every second
 const PRESS_MS_MAX = 6000;
 const GHOST_MS = 350; // a second tap of a double tap must not hit what has just appeared
+const RENEW_MS = 12 * 3600 * 1000; // a browser that runs for weeks grows: begin anew while nobody is here
 const LIVE_BUTTONS = ["confirm", "tare", "preset_tare", "bin_weigh"];
 
 const kiosk = () => document.getElementById("kiosk");
@@ -76,6 +77,7 @@ function swap(html) {
   const fresh = template.content.querySelector("#kiosk");
   const moved = fresh.dataset.name !== kiosk().dataset.name;
   const left = moved && fresh.dataset.name === "idle";
+  if (left && (fresh.dataset.build !== kiosk().dataset.build || performance.now() > RENEW_MS)) location.reload();
   for (const region of fresh.querySelectorAll("[data-region]")) replace(region, moved);
   Object.assign(kiosk().dataset, fresh.dataset);
   document.documentElement.lang = fresh.dataset.language;

@@ -220,6 +220,8 @@ SCREENS: dict[str, Screen] = {
         net_g=161_250,
         receipt=Receipt(RECEIPT.id, QR, 161_250, None, None, RECEIPT.wall_ms),
     ),
+    "handed-over-bins": _screen(Name.HANDED_OVER, buttons=(B.DONE,), bins=BINS, net_g=161_250),
+    "choose-six": choose(tiles=TILES[:6]),
     "unclaimed": _screen(Name.UNCLAIMED, notices=(Notice.NEVER_ONLINE,)),
     "suspended": _screen(Name.SUSPENDED, notices=(Notice.DISK_LOW, Notice.OFFLINE), backlog=48_211),
 }

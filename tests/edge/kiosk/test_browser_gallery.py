@@ -47,6 +47,20 @@ async def show(page: Page, station: ScriptedStation, url: str, slug: str, langua
         await page.wait_for_selector("#announcer:not(:empty)", state="attached")
 
 
+async def test_nepali_is_drawn_with_the_systems_devanagari_font(
+    page: Page, kiosk: tuple[ScriptedStation, str]
+) -> None:
+    station, url = kiosk
+    await show(page, station, url, "idle", "ne")
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("DOM.enable")
+    await devtools.send("CSS.enable")
+    root = (await devtools.send("DOM.getDocument"))["root"]["nodeId"]
+    node = await devtools.send("DOM.querySelector", {"nodeId": root, "selector": "h1"})
+    fonts = (await devtools.send("CSS.getPlatformFontsForNode", node))["fonts"]
+    assert {font["familyName"] for font in fonts} == {"Noto Sans Devanagari"}
+
+
 @pytest.mark.parametrize("language", ["ne", "en"])
 @pytest.mark.parametrize("slug", SCREENS)
 async def test_every_screen_fits_and_nothing_is_cut(
