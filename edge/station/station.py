@@ -117,6 +117,7 @@ class Station:
         self._rules = rules_for(settings, scale_settings)
         self._desk = ScanDesk(directory, clock)
         self._watch = Watch()
+        self._watch.assume("scale.health", "ok")
         self._known = _Known()
         self._view = scale()
         self._session: Session = Idle(Plate())
@@ -206,6 +207,7 @@ class Station:
 
     def _press(self, button: Button, value: str | None) -> asyncio.Task[None] | None:
         self._touch()
+        self._check_epoch()
         self._view = self._scale()
         session, picture = self._session, self._picture()
         if self._suspended is not None and button in RECORDING:
@@ -230,6 +232,7 @@ class Station:
         if not self._desk.is_new(scan):
             return None
         self._touch()
+        self._check_epoch()
         if scan.kind in {"card", "tag"}:
             self._leave_receipt()
         match self._session:
@@ -398,6 +401,9 @@ class Station:
     def _look(self, now_s: float) -> None:
         self._both(Observed(self._view))
         self._watch_movement(now_s)
+        self._check_epoch()
+
+    def _check_epoch(self) -> None:
         if not isinstance(self._session, Idle) and self._journal.epoch != self._epoch:
             self._both(EpochChanged())
 

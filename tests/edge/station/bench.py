@@ -14,6 +14,7 @@ from edge.directory import Directory
 from edge.errors import JournalError
 from edge.journal import AsyncJournal, Entry, Journal
 from edge.station.ports import Surroundings
+from edge.station.screen import Screen
 from edge.station.station import Station
 from protocol.bodies import Body
 from protocol.cards import Card, Role, build_card
@@ -202,6 +203,10 @@ class Site:
         await self.tick()  # reads the journal back
         await self.tick()  # looks at the plate
         return self.station
+
+    def shown(self) -> Screen:
+        """What the kiosk shows now."""
+        return self.station.screen
 
     async def tick(self, seconds: float = 0.1) -> None:
         """Let time pass in one step and let the station look around."""
