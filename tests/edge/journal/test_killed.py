@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge.journal.store import Reader
-from tests.edge.journal.site import Site, chain_holds
+from tests.edge.journal.site import NOW_MS, Site, chain_holds, visits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +73,31 @@ def held_digests(folder: Path) -> set[str]:
         found |= {digest.hex() for _, _, digest in reader.rows(1, reader.head(0))}
         reader.close()
     return found
+
+
+_VERIFIER = """
+import sys
+from pathlib import Path
+from edge.journal.export import export_directory
+from edge.journal.verify import verify_directory
+report = verify_directory(Path(sys.argv[1]))
+print(report.ok, report.entries, len(list(export_directory(Path(sys.argv[1])))))
+"""
+
+
+def test_another_process_may_verify_and_export_while_this_one_writes(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    journal = Site(folder).open()
+    visits(journal, 30)
+    command = [sys.executable, "-c", _VERIFIER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        while child.poll() is None:
+            visits(journal, 1)
+            journal.acknowledge(journal.head, NOW_MS)
+            journal.prune()
+        assert child.stdout is not None
+        told = child.stdout.read().split()
+    assert told[0] == "True"
+    assert 90 <= int(told[1]) <= int(told[2]) <= journal.head
+    assert chain_holds(journal)
+    journal.close()
