@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cloud.cli import courier, gateways, quarantine, reports
+from cloud.cli import courier, documents, gateways, quarantine, reports
 from cloud.cli.console import run, say
 from cloud.cli.runtime import Runtime
 
@@ -32,6 +32,7 @@ Modules = Annotated[
 ]
 app.add_typer(gateways.app, name="gateway")
 app.add_typer(courier.app, name="courier")
+app.add_typer(documents.app, name="documents")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(reports.export_app, name="export")
 app.add_typer(reports.ledger_app, name="ledger")

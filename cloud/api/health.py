@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -133,13 +133,22 @@ async def health(request: Request) -> Health:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """Prometheus figures: request durations, silence, backlog and ack age per gateway, quarantine, alarms."""
+    """Prometheus figures: requests, silence, backlog and ack age per gateway, ingest, quarantine, alarms."""
     from cloud.api.metrics import CONTENT_TYPE, Metrics
 
     figures: Metrics = request.app.state.metrics
     async with asyncio.timeout(_PROBE_DEADLINE_S), _probes(request).database.begin() as connection:
         await figures.refresh(connection)
+    figures.count_ingest(counters_of(request.app.state.intake))
     return Response(figures.render(), media_type=CONTENT_TYPE)
+
+
+def counters_of(intake: object) -> dict[str, float]:
+    """The figures that an intake counts, if there is one and it counts."""
+    counters = getattr(intake, "counters", None)
+    if not is_dataclass(counters):
+        return {}
+    return {field.name: float(getattr(counters, field.name)) for field in fields(counters)}
 
 
 def _memory() -> Memory:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.citizens.models import StoredCard
-from cloud.citizens.qr import card_qr
 from cloud.citizens.schemas import (
     CardGiven,
     CardIssued,
@@ -22,6 +21,7 @@ from cloud.citizens.schemas import (
 from cloud.citizens.service import Citizens
 from cloud.kit.web.access import Principal, allow
 from cloud.kit.web.pages import Cursor, Limit, Page, decode_cursor, page_of
+from cloud.kit.web.pictures import PICTURES, Kind, qr_response
 from cloud.kit.web.problems import responses
 from cloud.kit.web.services import service
 from cloud.kit.web.work import Reading, Writing
@@ -31,7 +31,6 @@ router = APIRouter(prefix="/v1", tags=["citizens"])
 Service = Annotated[Citizens, Depends(service(Citizens))]
 Writer = Annotated[Principal, allow("citizens:write")]
 Serial = Annotated[str, Path(pattern=r"^[0-9a-f]{18}$", description="18 hex digits")]
-_PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}, "image/svg+xml": {}}}}
 
 
 @router.post("/citizens", status_code=201, response_model=CitizenShown, responses=responses(401, 403))
@@ -116,16 +115,13 @@ async def get_card(serial: Serial, citizens: Service, connection: Reading) -> Ca
 @router.get(
     "/cards/{serial}/qr.{kind}",
     response_class=Response,
-    responses={**responses(401, 403, 404), **_PICTURES},
+    responses={**responses(401, 403, 404), **PICTURES},
     dependencies=[allow("citizens:read")],
 )
-async def get_card_qr(
-    serial: Serial, kind: Literal["png", "svg"], citizens: Service, connection: Reading
-) -> Response:
+async def get_card_qr(serial: Serial, kind: Kind, citizens: Service, connection: Reading) -> Response:
     """A card's QR, to print."""
     card = await citizens.card(connection, bytes.fromhex(serial))
-    media_type = "image/png" if kind == "png" else "image/svg+xml"
-    return Response(card_qr(card.text, kind), media_type=media_type)
+    return qr_response(card.text, kind)
 
 
 @router.post("/cards/{serial}/revocation", response_model=CardShown, responses=responses(401, 403, 404))

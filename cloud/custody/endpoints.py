@@ -20,9 +20,11 @@ from cloud.custody.schemas import (
 from cloud.custody.service import Custody
 from cloud.kit.web.access import Principal, allow
 from cloud.kit.web.pages import Cursor, Limit, Page, decode_cursor, page_of
+from cloud.kit.web.pictures import PICTURES, Kind, qr_response
 from cloud.kit.web.problems import responses
 from cloud.kit.web.services import service
 from cloud.kit.web.work import Reading, Writing
+from protocol.codes import BIN_PREFIX
 
 router = APIRouter(prefix="/v1", tags=["custody"])
 Service = Annotated[Custody, Depends(service(Custody))]
@@ -55,6 +57,17 @@ async def list_bins(
 async def get_bin(code: str, custody: Service, connection: Reading) -> BinShown:
     """One bin."""
     return BinShown.model_validate(await custody.find_bin(connection, code))
+
+
+@router.get(
+    "/bins/{code}/qr.{kind}",
+    response_class=Response,
+    responses={**responses(401, 403, 404), **PICTURES},
+    dependencies=[allow("custody:read")],
+)
+async def get_bin_qr(code: str, kind: Kind, custody: Service, connection: Reading) -> Response:
+    """A bin's QR, to print and stick on it."""
+    return qr_response(BIN_PREFIX + (await custody.find_bin(connection, code)).code, kind)
 
 
 @router.get("/pickups", responses=responses(401, 403), dependencies=[allow("custody:read")])

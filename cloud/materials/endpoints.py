@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.kit.web.access import Principal, allow
+from cloud.kit.web.etags import IfMatch, check_match, etag_of
 from cloud.kit.web.problems import responses
 from cloud.kit.web.services import service
 from cloud.kit.web.work import Reading, Writing
@@ -46,18 +47,29 @@ async def list_materials(materials: Service, connection: Reading) -> list[Materi
 
 
 @router.get("/{code}", responses=responses(401, 403, 404), dependencies=[allow("materials:read")])
-async def get_material(code: str, materials: Service, connection: Reading) -> MaterialShown:
-    """One material with its current rate."""
-    return MaterialShown.model_validate(await materials.find(connection, code))
+async def get_material(
+    code: str, response: Response, materials: Service, connection: Reading
+) -> MaterialShown:
+    """One material with its current rate; its `ETag` may go into `If-Match` of a change."""
+    shown = MaterialShown.model_validate(await materials.find(connection, code))
+    response.headers["ETag"] = etag_of(shown)
+    return shown
 
 
-@router.patch("/{code}", response_model=MaterialShown, responses=responses(401, 403, 404))
-async def change_material(
-    code: str, given: MaterialChanged, materials: Service, work: Writing, principal: Writer
+@router.patch("/{code}", response_model=MaterialShown, responses=responses(401, 403, 404, 412))
+async def change_material(  # noqa: PLR0917 - FastAPI passes them by name
+    code: str,
+    given: MaterialChanged,
+    materials: Service,
+    work: Writing,
+    principal: Writer,
+    if_match: IfMatch = None,
 ) -> Response:
     """Change names, picture, or whether kiosks offer it."""
 
     async def act(connection: AsyncConnection) -> MaterialShown:
+        await materials.lock(connection, code)
+        check_match(if_match, MaterialShown.model_validate(await materials.find(connection, code)))
         changes = given.model_dump(exclude_none=True)
         return MaterialShown.model_validate(await materials.change(connection, code, changes))
 

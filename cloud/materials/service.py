@@ -44,6 +44,10 @@ class Materials:
         await self.changed(connection)
         return True
 
+    async def lock(self, connection: AsyncConnection, code: str) -> None:
+        """Let nobody else change this material until the transaction ends."""
+        await repository.lock(connection, code)
+
     async def change(
         self, connection: AsyncConnection, code: str, changes: dict[str, str | bool]
     ) -> Material:

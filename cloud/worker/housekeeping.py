@@ -39,6 +39,8 @@ class Housekeeping:
                 await self.once()
             except (SQLAlchemyError, OSError) as error:
                 structlog.get_logger().warning("housekeeping.failed", error=str(error))
+            except Exception as error:  # noqa: BLE001 - ingest beside it must not end for a chore's sake
+                structlog.get_logger().error("housekeeping.failed", exc_info=error)
             await self.clock.sleep(EVERY_S)
 
     async def once(self) -> None:

@@ -76,6 +76,8 @@ class Publisher:
                     await self._serve(client)
             except* (aiomqtt.MqttError, SQLAlchemyError, OSError) as group:
                 log.warning("publisher.interrupted", error=str(group.exceptions[0]))
+            except* Exception as group:  # ingest beside it must not end for a document's sake
+                log.exception("publisher.failed", exc_info=group)
             finally:
                 self.connected = False
             attempt += 1

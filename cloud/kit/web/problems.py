@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -25,6 +27,7 @@ from cloud.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from cloud.kit.web.etags import PreconditionError
 from protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ MEDIA_TYPE = "application/problem+json"
 _ERRORS_MAX = 32
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (NotFoundError, 404),
+    (PreconditionError, 412),
     (ConflictError, 409),
     (UnauthorizedError, 401),
     (ForbiddenError, 403),
@@ -118,6 +122,8 @@ def install_problems(app: FastAPI) -> None:
     """Answer every error of this app with a problem."""
     app.add_exception_handler(CloudError, _answer)
     app.add_exception_handler(ProtocolError, _answer)
+    for lost in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.add_exception_handler(lost, _database_away)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -163,6 +169,15 @@ async def _http(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not possible here; the routes are listed at /docs",
     }.get(error.status_code, str(error.detail))
     return problem_response(trace_id_of(request), error.status_code, code, detail, headers=error.headers)
+
+
+async def _database_away(request: Request, error: Exception) -> Response:
+    structlog.get_logger().warning("database.away", trace_id=trace_id_of(request), error=str(error)[:300])
+    detail = (
+        "the database does not answer now; nothing was changed for certain, so ask again with the same key"
+    )
+    headers = {"Retry-After": "2"}
+    return problem_response(trace_id_of(request), 503, "database.unavailable", detail, headers=headers)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -53,6 +53,7 @@ MATRIX: dict[str, str] = {
     "POST /v1/bins": OPERATOR,
     "GET /v1/bins": OPERATOR,
     "GET /v1/bins/{code}": OPERATOR,
+    "GET /v1/bins/{code}/qr.{kind}": OPERATOR,
     "GET /v1/pickups": OPERATOR,
     "GET /v1/pickups/{pickup}": OPERATOR,
     "GET /v1/custody": OPERATOR,

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import text
+
+from cloud.api.app import Parts, create_app
+from cloud.api.tokens import TokenResolver
+from cloud.errors import ConfigError
+from cloud.kit.clock import SystemClock
+from cloud.kit.database import create_engine_for
+from tests.cloud.api.conftest import client_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -166,3 +175,82 @@ async def test_a_cursor_of_ones_own_making_is_refused(cloud: Cloud) -> None:
         answer = await cloud.operator.get("/v1/drop-points", params={"cursor": cursor})
         assert answer.status_code == 422, cursor
         assert answer.json()["code"] == "cursor.invalid"
+
+
+async def test_two_operators_do_not_overwrite_each_other_unseen(cloud: Cloud) -> None:
+    seen = (await cloud.operator.get("/v1/materials/pet")).headers["etag"]
+    first = await cloud.operator.patch(
+        "/v1/materials/pet", json={"name_en": "Bottles"}, headers={"If-Match": seen}
+    )
+    assert (first.status_code, first.json()["name_en"]) == (200, "Bottles")
+    second = await cloud.operator.patch(
+        "/v1/materials/pet", json={"active": False}, headers={"If-Match": seen}
+    )
+    assert (second.status_code, second.json()["code"]) == (412, "precondition.failed")
+    assert (await cloud.operator.get("/v1/materials/pet")).json()["active"] is True
+
+
+async def test_materials_are_created_changed_and_priced(cloud: Cloud) -> None:
+    hemp = {"code": "hemp", "name_en": "Hemp", "name_ne": "भाङ्ग", "picture": "hemp", "points_per_kg": 7}
+    created = await cloud.operator.post("/v1/materials", json=hemp)
+    assert created.json() == {**hemp, "active": True, "rate_version": 1}
+    twice = await cloud.operator.post("/v1/materials", json=hemp)
+    assert (twice.status_code, twice.json()["code"]) == (409, "material.exists")
+    await cloud.operator.post("/v1/materials/hemp/rates", json={"points_per_kg": 9})
+    rates = (await cloud.operator.get("/v1/materials/hemp/rates")).json()
+    assert [(one["version"], one["points_per_kg"]) for one in rates] == [(2, 9), (1, 7)]
+    for path in ("/v1/materials/none", "/v1/materials/none/rates"):
+        assert (await cloud.operator.get(path)).json()["code"] == "material.not_found"
+    for bad in ({"points_per_kg": -1}, {"points_per_kg": 1.5}, {}):
+        assert (await cloud.operator.post("/v1/materials/hemp/rates", json=bad)).status_code == 422
+
+
+async def test_a_module_can_be_served_alone(cloud: Cloud) -> None:
+    parts = replace(parts_of(cloud), modules=frozenset({"materials"}))
+    async with client_of(create_app(parts), cloud.token) as client:
+        assert (await client.get("/v1/materials")).status_code == 200
+        assert (await client.get("/v1/citizens")).json()["code"] == "request.no_such_route"
+        assert (await client.get("/readyz")).status_code == 200
+    with pytest.raises(ConfigError, match="nonsense"):
+        create_app(replace(parts, modules=frozenset({"nonsense"})))
+
+
+async def test_without_its_database_it_lives_and_says_so(cloud: Cloud) -> None:
+    away = create_engine_for("postgresql://nobody@127.0.0.1:1/none?connect_timeout=2")
+    parts = parts_of(cloud)
+    resolver = TokenResolver(away, cloud.services.tokens, cloud.services.citizens)
+    app = create_app(replace(parts, engine=away, resolve_token=resolver))
+    async with client_of(app, cloud.token) as client:
+        assert (await client.get("/livez")).status_code == 200
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["code"]) == (503, "database.unavailable")
+        answer = await client.get("/v1/materials")
+        assert (answer.status_code, answer.json()["code"]) == (503, "database.unavailable")
+        assert answer.headers["retry-after"] == "2"
+        health = (await client.get("/health")).json()
+        assert (health["status"], health["database"]["status"]) == ("degraded", "down")
+    await away.dispose()
+
+
+async def test_an_error_of_ours_is_a_problem_without_details(cloud: Cloud) -> None:
+    async def broken(token: str) -> None:
+        raise RuntimeError(f"secret inside {token}")
+
+    async with client_of(create_app(replace(parts_of(cloud), resolve_token=broken)), "rlo_x") as client:
+        answer = await client.get("/v1/materials")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+
+
+def parts_of(cloud: Cloud) -> Parts:
+    """The parts the test's app is made of, to make another."""
+    state = cloud.app.state
+    return Parts(
+        cloud.engine,
+        state.services,
+        state.resolve_token,
+        SystemClock().monotonic,
+        None,
+        state.gateways_changed,
+        lambda: None,
+    )

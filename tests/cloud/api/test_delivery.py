@@ -6,6 +6,8 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import text
+
 from protocol.acks import open_ack
 from protocol.bodies import (
     BinEstimated,
@@ -19,6 +21,7 @@ from protocol.bodies import (
 from protocol.codes import claim_hash, new_claim_code
 from protocol.cose import SigningKey
 from protocol.records import record_id
+from tests.cloud.api.qr_reader import decode, matrix_of_png
 
 if TYPE_CHECKING:
     import httpx
@@ -217,8 +220,27 @@ async def test_who_holds_which_kilos_after_a_pickup(site: Site) -> None:
         for row in (await cloud.operator.get("/v1/custody")).json()["items"]
     }
     assert held[f"card:{steward['serial'][:16]}", "pet"] == 7_000
+    label = await cloud.operator.get("/v1/bins/PATAN-PET-01/qr.png")
+    assert decode(matrix_of_png(label.content, 8, 4)) == "RLB1:PATAN-PET-01"
     missing = await cloud.operator.get("/v1/bins/NO-BIN")
     assert (missing.status_code, missing.json()["code"]) == (404, "bin.not_found")
+
+
+async def test_metrics_tell_silence_backlog_and_what_was_taken_in(site: Site) -> None:
+    card = await site.cloud.citizen()
+    await site.cloud.anyone.get("/metrics")  # what was there before this scrape is not counted
+    site.visit(HolderKind.CARD, bytes.fromhex(card["serial"]))
+    acked_through(site, await site.deliver())
+    async with site.cloud.engine.begin() as connection:  # a scrape counts what is settled, 10 s old
+        await connection.execute(text("update weighings set received_at = now() - interval '10 seconds'"))
+    figures = (await site.cloud.anyone.get("/metrics")).text
+    name = site.gateway.id
+    assert f'gateway_acked_records{{gateway="{name}"}} 3.0' in figures
+    assert f'gateway_ack_age_seconds{{gateway="{name}"}}' in figures
+    assert f'gateway_silence_seconds{{gateway="{name}"}}' in figures
+    assert 'ingest{figure="weighings"} 1.0' in figures
+    assert "active_users_total 1.0" in figures
+    assert 'waste_submissions_total{category="pet",region="ktm-patan"} 1.0' in figures
 
 
 async def test_an_alarm_is_listed_until_it_is_resolved(site: Site) -> None:
