@@ -82,7 +82,7 @@ def encode_record(record: Record) -> bytes:
         record.body,
     ]
     data = encode(wire, f"a {record.kind} record", RecordError)
-    decode_record(data)
+    _read(data)
     return data
 
 
@@ -95,6 +95,14 @@ def decode_record(data: bytes) -> Record:
     """Read a record's bytes. Raises RecordError with code
     `record.too_large`, `record.malformed` or `record.unknown_kind`.
     """
+    record = _read(data)
+    # Refused here only: whoever carries an epoch over must never be stopped by a record it cannot read.
+    if isinstance(record.body, RecordCarried) and record.body.data.startswith(_CARRIED_HEAD):
+        raise RecordError("a carried record carries another; it must carry the innermost, whole")
+    return record
+
+
+def _read(data: bytes) -> Record:
     if len(data) > record_bytes_max(carried=data.startswith(_CARRIED_HEAD)):
         raise RecordError(f"a record of {len(data)} bytes is over the limit", code="record.too_large")
     try:
@@ -110,8 +118,6 @@ def decode_record(data: bytes) -> Record:
     body = convert(wire.body, kind, f"a {kind.kind} record", RecordError)
     if [text for text in wire.body if type(text) is str and "\0" in text]:
         raise RecordError(f"a {kind.kind} record holds U+0000 in a text")
-    if isinstance(body, RecordCarried) and body.data.startswith(_CARRIED_HEAD):
-        raise RecordError("a carried record carries another; it must carry the innermost, whole")
     return Record(wire.seq, wire.boot, wire.mono_ms, wall_ms, wire.clock, body)
 
 
