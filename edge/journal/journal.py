@@ -273,12 +273,14 @@ class Journal:
         was restored from before them. Raises JournalError; then the old epoch goes on.
         """
 
-        def build() -> tuple[Store, int]:
+        def build() -> tuple[Store, Birth]:
             found = opening.examine_all(self._site)
+            if any(one.damage for one in found):
+                self.repair()
+                found = opening.examine_all(self._site)
             return opening.next_epoch(self._site, reason, found, everything=everything)
 
-        store, carried = self._with_room(build)
-        self._switch(store, Birth(reason, carried))
+        self._switch(*self._with_room(build))
 
     def repair(self) -> Birth:
         """Examine every file again, as at a start: damage is set aside and what is intact carried on."""

@@ -7,7 +7,7 @@ from the acknowledged mark to the head does not vouch for.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import apsw
@@ -29,10 +29,11 @@ from edge.journal.store import (
 from protocol.records import genesis_digest, next_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from edge.clock import Clock
+    from edge.journal.salvage import Intact
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,13 @@ class Birth:
     """How the current epoch came to be, as far as this start knows.
 
     `reason` is `first`, `continued`, `damaged` or what `new_epoch` was told; `set_aside` are files moved
-    away by this start; `detail` says what was wrong with them.
+    away by this start; `detail` says what was wrong with them; `lost` is how many records not known to be
+    acknowledged are missing between those that could be salvaged: an operator must hear of it.
     """
 
     reason: str
     carried: int = 0
+    lost: int = 0
     set_aside: tuple[Path, ...] = ()
     detail: str = ""
 
@@ -83,19 +86,19 @@ class _Examined:
 def open_current(site: Site) -> tuple[Store, Birth]:
     """The store of the current epoch, made or rebuilt if need be. Raises JournalError."""
     files.tidy(site.directory)
-    found = [_examine(path, site.gateway) for path in files.epoch_files(site.directory)]
+    found = examine_all(site)
     current = max((one for one in found if not one.damage), key=lambda one: one.rank, default=None)
     inherited = current.sources if current else frozenset()
     damaged = [one for one in found if one.damage]
     if any(one.epoch not in inherited for one in damaged):
-        store, carried = next_epoch(site, "damaged", found)
-        birth = Birth("damaged", carried, (), "; ".join(one.damage for one in damaged))
+        store, birth = next_epoch(site, "damaged", found)
     elif current is not None:
         store, birth = Store(current.path), Birth("continued")
     else:
         store, birth = _first(site), Birth("first")
     aside = tuple(files.set_aside(one.path) for one in damaged)
-    return _booted(store, site.boot_id), Birth(birth.reason, birth.carried, aside, birth.detail)
+    detail = "; ".join(one.damage for one in damaged)
+    return _booted(store, site.boot_id), replace(birth, set_aside=aside, detail=detail)
 
 
 def _first(site: Site) -> Store:
@@ -117,8 +120,8 @@ def examine_all(site: Site) -> list[_Examined]:
 
 def next_epoch(
     site: Site, reason: str, found: Sequence[_Examined], *, everything: bool = False
-) -> tuple[Store, int]:
-    """Build the epoch after all `found`; returns its store and how many records it carries.
+) -> tuple[Store, Birth]:
+    """Build the epoch after all `found`; returns its store and what it carries.
 
     `everything` carries also what is acknowledged, for a cloud that forgot.
     """
@@ -128,14 +131,33 @@ def next_epoch(
     contained = newest.sources if newest and not everything else frozenset()
     generation = max((state.generation for state in states), default=0) + 1
     state = _newborn(site, site.mint_epoch(), generation, reason, states)
+    lost = _Lost()
     with ExitStack() as stack:
-        sources = [
-            _damaged_source(stack, one, site.gateway, everything)
-            if one.damage
-            else _whole_source(stack, one, everything, contained=one.epoch in contained)
-            for one in sorted(found, key=lambda one: one.rank)
-        ]
-        return carry.build(site.directory, state, sources, site.clock)
+        sources = []
+        for one in sorted(found, key=lambda one: one.rank):
+            if one.epoch in contained:
+                sources.append(carry.Source(one.epoch, (), salvaged=False))
+            elif one.damage:
+                sources.append(_damaged_source(stack, one, site.gateway, everything, lost))
+            else:
+                sources.append(_whole_source(stack, one, everything))
+        store, carried = carry.build(site.directory, state, sources, site.clock)
+    return store, Birth(reason, carried, lost.count)
+
+
+class _Lost:
+    """Counts what is missing between rows that were found."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def between(self, rows: Iterator[Intact], after: int | None) -> Iterator[Intact]:
+        """Pass the rows on; `after` is the last seq that need not be there, None if nobody knows."""
+        for row in rows:
+            if after is not None:
+                self.count += row.seq - after - 1
+            after = row.seq
+            yield row
 
 
 def _newborn(site: Site, epoch: int, generation: int, reason: str, before: Sequence[State]) -> State:
@@ -148,12 +170,10 @@ def _newborn(site: Site, epoch: int, generation: int, reason: str, before: Seque
     )
 
 
-def _whole_source(stack: ExitStack, one: _Examined, everything: bool, *, contained: bool) -> carry.Source:
+def _whole_source(stack: ExitStack, one: _Examined, everything: bool) -> carry.Source:
     state = one.state
     if state is None:
         raise JournalError(f"{one.path} was not examined", code="journal.failed")
-    if contained:
-        return carry.Source(one.epoch, (), salvaged=False)
     reader = Reader(one.path)
     stack.callback(reader.close)
     after = state.anchor_seq if everything else max(state.acked, state.anchor_seq)
@@ -162,15 +182,19 @@ def _whole_source(stack: ExitStack, one: _Examined, everything: bool, *, contain
     return carry.Source(one.epoch, carry.with_previous(rows, previous), salvaged=False)
 
 
-def _damaged_source(stack: ExitStack, one: _Examined, gateway: str, everything: bool) -> carry.Source:
+def _damaged_source(
+    stack: ExitStack, one: _Examined, gateway: str, everything: bool, lost: _Lost
+) -> carry.Source:
     found = stack.enter_context(Salvage(one.path))
     starts = {0: genesis_digest(gateway, one.epoch)}
-    state, after = one.state, 0
+    state, after, counted_from = one.state, 0, None
     if state is not None:
         starts[state.anchor_seq] = state.anchor_digest
         known = starts.get(state.acked) == state.acked_digest or found.holds(state.acked, state.acked_digest)
         after = state.acked if known and not everything else 0
-    return carry.Source(one.epoch, found.rows(after, starts), salvaged=True)
+        counted_from = max(after, state.anchor_seq)
+    rows = lost.between(found.rows(after, starts), counted_from)
+    return carry.Source(one.epoch, rows, salvaged=True)
 
 
 def _examine(path: Path, gateway: str) -> _Examined:

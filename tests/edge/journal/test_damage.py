@@ -66,6 +66,7 @@ def test_a_flipped_bit_in_a_record_costs_that_record_and_no_other(site: Site) ->
     journal = site.open()
     assert journal.birth.reason == "damaged"
     assert journal.birth.set_aside == (path.with_name(path.name + ".damaged"),)
+    assert (journal.birth.carried, journal.birth.lost) == (299, 1)
     assert journal.birth.set_aside[0].read_bytes() == before
     assert not path.exists()
     assert carried(journal) == {seq: data for seq, data in rows.items() if seq != 150}
@@ -83,6 +84,7 @@ def test_a_flipped_bit_in_a_stored_digest_costs_nothing(site: Site) -> None:
     spoil_row(path, rows[31], len(rows[31]) + 7)
     journal = site.open()
     assert journal.birth.reason == "damaged"
+    assert journal.birth.lost == 0
     assert carried(journal) == rows
     journal.close()
 
@@ -93,6 +95,7 @@ def test_what_was_acknowledged_is_not_carried_if_the_mark_can_be_trusted(site: S
     spoil_row(path, rows[40], 1)
     journal = site.open()
     assert sorted(carried(journal)) == [*range(31, 40), *range(41, 61)]
+    assert journal.birth.lost == 1
     journal.close()
 
 

@@ -114,6 +114,20 @@ def test_if_the_newest_file_is_lost_the_older_one_gives_back_what_was_not_acknow
     journal.close()
 
 
+def test_damage_found_while_opening_a_new_epoch_is_repaired_on_the_way(site: Site) -> None:
+    journal = site.open()
+    visits(journal, 3)
+    before = originals(journal)
+    writer = journal._store._writer
+    assert writer is not None
+    writer.execute("UPDATE records SET data = zeroblob(9) WHERE seq = 4")
+    journal.new_epoch("forked")
+    assert originals(journal) == before[:3] + before[4:]
+    assert (journal.birth.reason, journal.verify().ok) == ("forked", True)
+    journal.close()
+    assert len(list(site.folder.glob("*.damaged"))) == 1
+
+
 def test_an_older_file_goes_only_when_all_it_held_is_acknowledged_and_old(site: Site) -> None:
     journal = site.open()
     visits(journal, 3)
