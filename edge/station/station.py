@@ -30,14 +30,13 @@ from edge.station.events import (
 )
 from edge.station.identify import guest_holder
 from edge.station.mailbox import Mailboxes
+from edge.station.notes import Notes
 from edge.station.ports import NOWHERE, Surroundings
 from edge.station.presses import RECORDING, deposit_event, pickup_event
 from edge.station.recovery import Moment, recover, resume
 from edge.station.scans import ScanDesk
 from edge.station.screen import Button, Message, Name, Screen
 from edge.station.view import Idle, Picture, Session, render
-from edge.station.watch import Watch
-from protocol import bodies
 from protocol.errors import RecordError
 from protocol.records import ClockQuality
 
@@ -116,8 +115,7 @@ class Station:
         self._surroundings = surroundings
         self._rules = rules_for(settings, scale_settings)
         self._desk = ScanDesk(directory, clock)
-        self._watch = Watch()
-        self._watch.assume("scale.health", "ok")
+        self._notes = Notes(journal)
         self._known = _Known()
         self._view = scale()
         self._session: Session = Idle(Plate())
@@ -126,7 +124,6 @@ class Station:
         self._doubt: str | None = None
         self._recovered = False
         self._recover_at_s = float("-inf")
-        self._noting = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._touched_s = self._pressed_s = clock.monotonic()
@@ -165,11 +162,8 @@ class Station:
         match event:
             case Scan():
                 self._scan(event)
-            case Attached():
-                self._watch.see(event.device, "attached", bodies.DeviceAttached(event.device, event.port))
-            case Detached():
-                body = bodies.DeviceDetached(event.device, f"{event.port}: {event.code}")
-                self._watch.see(event.device, "detached", body)
+            case Attached() | Detached():
+                self._notes.device(event)
             case Identified():
                 self._name_scale(event.serial or event.model)
             case HealthChanged() | ScanFault():
@@ -376,7 +370,7 @@ class Station:
             self._suspended = error.code
             self._recover_at_s = self._clock.monotonic()
             return
-        self._watch.assume("intake", "suspended" if recovered.suspended or self._doubt else "resumed")
+        self._notes.intake_was(suspended=recovered.suspended or self._doubt is not None)
         self._session, self._recovered, self._doubt = self._resumed(recovered), True, None
         self._suspended = self._intake()
         self._touch()
@@ -441,29 +435,9 @@ class Station:
 
     def _note(self, now_s: float) -> None:
         """Journal what changed around us, within the bound of `watch`."""
-        reason = self._suspended
-        if reason is None:
-            self._watch.see("intake", "resumed", bodies.IntakeResumed("ok"))
-        else:
-            self._watch.see("intake", "suspended", bodies.IntakeSuspended(reason))
-        health = self._view.health
-        if health != "absent":
-            body = bodies.ScaleFaulted(self._rules.scale, health, self._view.detail)
-            self._watch.see("scale.health", health, body)
-        due = self._watch.due(now_s)
-        if due and not self._noting:
-            self._noting = True
-            self._spawn(self._write_notes(due, now_s))
-
-    async def _write_notes(self, due: dict[str, Body], now_s: float) -> None:
-        try:
-            await self._journal.append(*due.values())
-        except JournalError:
-            self._watch.postponed(due, now_s)  # due again after its gap; people are told by the screen
-        else:
-            self._watch.written(due, now_s)
-        finally:
-            self._noting = False
+        self._notes.intake(self._suspended)
+        self._notes.scale(self._rules.scale, self._view)
+        self._notes.write(now_s, self._spawn)
 
     def _name_scale(self, serial: str) -> None:
         """The scale told who it is: records from the next session on say so."""
