@@ -45,7 +45,8 @@ function receive(next) {
   screen = next;
   enable();
   paint();
-  if (structure(next) !== shown) refresh();
+  kiosk().classList.toggle("is-busy", next.busy);
+  if (!next.busy && structure(next) !== shown) refresh(); // while a commit runs, only wait: nothing flickers
 }
 
 function structure(s) {

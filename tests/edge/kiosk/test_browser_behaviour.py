@@ -145,6 +145,19 @@ async def test_two_quick_taps_press_once_and_never_what_appears_under_the_finger
     assert site.station.presses == [(Button.CONFIRM, None)]
 
 
+async def test_while_a_commit_runs_everything_waits_and_nothing_flickers(site: Site) -> None:
+    site.station.show(weigh())
+    await site.open(Name.WEIGH)
+    await site.see('[data-button="confirm"]:enabled')
+    site.station.change(busy=True, buttons=())
+    await site.see(".is-busy")
+    for button in ("confirm", "material", "cancel"):
+        assert await site.page.is_visible(f'[data-button="{button}"]')
+        assert await site.page.is_disabled(f'[data-button="{button}"]')
+    site.station.show(saved())
+    await site.see('#kiosk[data-name="saved"]:not(.is-busy) [data-button="finish"]:enabled')
+
+
 async def test_no_press_is_lost_once_a_new_screen_has_stood_for_a_moment(site: Site) -> None:
     site.station.on_press = lambda button, value: site.station.show(SCREENS["choose-guest"])
     await site.open()

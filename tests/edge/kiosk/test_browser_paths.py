@@ -341,6 +341,35 @@ async def test_a_scale_in_trouble_can_save_nothing(
     await person.on("idle")
 
 
+async def test_a_steward_types_the_weight_while_the_scale_is_unplugged(
+    person: Person, site: DropPoint
+) -> None:
+    before = len(await site.records("manual.entered"))
+    await person.arrive()
+    await person.press("guest")
+    await person.choose("CAN")
+    site.scale.fault("unplug", on=True)
+    try:
+        await person.see('[data-scale][data-state="absent"]')
+        site.scanner.scan(site.cloud.card("Sunita", Role.STEWARD))
+        await person.see('[data-open-pad="manual"]')
+        await person.picture("steward-1-offered")
+        await person.page.wait_for_timeout(GHOST_MS)
+        await person.page.click('[data-open-pad="manual"]')
+        for key in "7.5":
+            await person.page.click(f'[data-key="{key}"]')
+        await person.picture("steward-2-typed")
+        await person.page.click("[data-pad-save]")
+        await person.on("saved")
+        assert grams(await person.read(".saved-line")) == 7500
+        await person.press("finish")
+        await person.press("done")
+        await person.on("idle")
+    finally:
+        site.scale.fault("unplug", on=False)
+    assert len(await site.records("manual.entered")) == before + 1
+
+
 async def test_a_card_of_another_cloud_is_refused_in_words(person: Person, site: DropPoint) -> None:
     await person.arrive()
     stranger = type(site.cloud)().card("Mallory")

@@ -11,10 +11,12 @@ import httpx
 import msgspec
 import pytest
 import pytest_asyncio
+from starlette.datastructures import Headers
 
 from edge.kiosk.app import create_kiosk
 from edge.kiosk.errors import PortTakenError
 from edge.kiosk.events import VIEWERS_MAX
+from edge.kiosk.guard import judge
 from edge.kiosk.server import KioskServer
 from edge.station.screen import Button, Message, Name, Notice, Screen
 from tests.edge.kiosk.gallery import GUEST_RECEIPT, SCREENS, idle, receipt, weigh, weight
@@ -167,6 +169,13 @@ async def test_a_stranger_cannot_press(
     )
     assert code_of(answer) == expected
     assert site.station.presses == []
+
+
+@pytest.mark.parametrize("peer", ["192.168.1.20", "::ffff:10.0.0.1", "nonsense", None])
+def test_nobody_from_another_machine_is_answered(peer: str | None) -> None:
+    refusal = judge("GET", None if peer is None else (peer, 1), Headers({"host": "127.0.0.1"}))
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (403, "kiosk.peer.refused")
 
 
 async def test_our_own_page_can_press(site: Site) -> None:
