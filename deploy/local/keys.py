@@ -9,7 +9,7 @@ import tty
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from deploy.local.demo import Demo
+    from deploy.local.drop_points import DropPoints
 
 _LOOK_S = 0.5
 HELP = "1-8 choose a drop point   c cut or restore its link   u unplug its scale   k kill its agent   q quit"
@@ -30,18 +30,18 @@ class Keys:
     def __exit__(self, *_: object) -> None:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
 
-    def obey(self, demo: Demo) -> bool:
+    def obey(self, points: DropPoints) -> bool:
         """Wait a moment for a key and do what it says; True to quit."""
         if not select.select([sys.stdin], [], [], _LOOK_S)[0]:
             return False
         key = sys.stdin.read(1)
-        point = demo.points[self.selected]
-        if key.isdigit() and 1 <= int(key) <= len(demo.points):
+        point = points.points[self.selected]
+        if key.isdigit() and 1 <= int(key) <= len(points.points):
             self.selected = int(key) - 1
         elif key == "c":
-            demo.toggle_link(point)
+            points.toggle_link(point)
         elif key == "u":
-            demo.toggle_scale(point)
+            points.toggle_scale(point)
         elif key == "k":
-            demo.kill_agent(point)
+            points.kill_agent(point)
         return key == "q"

@@ -91,13 +91,17 @@ class Process:
                 raise StartError(f"{self.name} was not ready within {timeout_s:.0f} s:\n{self.tail()}")
             time.sleep(_LOOK_S)
 
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM) without waiting."""
+        if self._child is not None and self._child.poll() is None:
+            self._child.send_signal(signal.SIGTERM)
+
     def stop(self) -> int | None:
         """Ask it to end (SIGTERM), then insist; returns its exit code, None if it was not running."""
+        self.terminate()
         child, self._child = self._child, None
         if child is None:
             return None
-        if child.poll() is None:
-            child.send_signal(signal.SIGTERM)
         try:
             return child.wait(_STOP_S)
         except subprocess.TimeoutExpired:

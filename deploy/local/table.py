@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from deploy.local.demo import Demo, DropPoint
+    from deploy.local.drop_points import DropPoint, DropPoints
 
 _COLUMNS = ("", "drop point", "scale", "screen", "saved", "backlog", "acked", "road", "breakers", "kiosk")
 
 
 @contextlib.contextmanager
-def live_table(demo: Demo, console: Console) -> Iterator[Callable[[int], None]]:
+def live_table(points: DropPoints, console: Console) -> Iterator[Callable[[int], None]]:
     """Show the table; the function it gives draws it anew with a drop point selected."""
     with Live(console=console, auto_refresh=False) as live:
-        yield lambda selected: live.update(_table(demo, selected), refresh=True)
+        yield lambda selected: live.update(_table(points, selected), refresh=True)
 
 
-def _table(demo: Demo, selected: int) -> Table:
+def _table(points: DropPoints, selected: int) -> Table:
     table = Table(*_COLUMNS, title="ReLoop", caption=HELP)
-    for number, point in enumerate(demo.points):
+    for number, point in enumerate(points.points):
         table.add_row("▶" if number == selected else str(number + 1), *_row(point))
     return table
 
