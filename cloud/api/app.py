@@ -49,7 +49,7 @@ ROUTERS: dict[str, APIRouter] = {
     "ledger": ledger.router,
 }
 """Every module that can be served, alone or with others."""
-CLAIM_BURST, CLAIM_PERIOD_S = 10, 60.0
+CLAIM_BURST, CLAIM_PERIOD_S = 60, 60.0  # a code has 130 bits; a school may claim its sites in one go
 GUEST_CLAIM_BURST, GUEST_CLAIM_PERIOD_S = 10, 60.0
 
 

@@ -27,8 +27,10 @@ _NEWEST = """
  where (cast(:gateway as text) is null or w.gateway_id = :gateway)
    and (cast(:material as text) is null or w.material = :material)
    and (cast(:after_at as timestamptz) is null or (w.received_at, w.id) < (:after_at, :after_id))
+   and w.received_at > coalesce(cast(:after_at as timestamptz), now()) - cast(:window as interval)
  order by w.received_at desc, w.id desc limit :limit
 """
+_WINDOWS = ("1 hour", "1 day", "30 days", "1000 years")
 _EXPORT = """
  where (cast(:gateway as text) is null or w.gateway_id = :gateway)
  order by w.gateway_id, w.epoch, w.seq, w.id
@@ -47,7 +49,11 @@ async def newest(
     after: tuple[str, UUID] | None,
     limit: int,
 ) -> list[Weighing]:
-    """Weighings, newest commit first, from the one after (received_at, id)."""
+    """Weighings, newest commit first, from the one after (received_at, id).
+
+    The table's only index on time is a BRIN one, so it is asked for ever longer stretches until there are
+    enough: the newest page never sorts everything.
+    """
     values = {
         "gateway": gateway,
         "material": material,
@@ -55,7 +61,12 @@ async def newest(
         "after_id": after[1] if after else None,
         "limit": limit,
     }
-    return await fetch(connection, Weighing, _SELECT + _NEWEST, values)
+    rows: list[Weighing] = []
+    for window in _WINDOWS:
+        rows = await fetch(connection, Weighing, _SELECT + _NEWEST, {**values, "window": window})
+        if len(rows) == limit:
+            break
+    return rows
 
 
 async def in_order(connection: AsyncConnection, gateway: str | None) -> AsyncIterator[Weighing]:

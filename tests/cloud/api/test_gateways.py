@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from cloud.api.app import CLAIM_BURST
 from cloud.kit.broker_access import check_password
 from protocol.bundle import check_access, read_access, read_bundle
 from protocol.codes import gateway_code_secret
@@ -101,9 +102,9 @@ async def test_a_claim_needs_a_key_of_32_bytes(cloud: Cloud) -> None:
 
 
 async def test_guessing_codes_is_slowed_down(cloud: Cloud) -> None:
-    answers = [await claim(cloud, "nonsense", new_key()) for _ in range(12)]
+    answers = [await claim(cloud, "nonsense", new_key()) for _ in range(CLAIM_BURST + 2)]
     refused = answers[-1]
-    assert [answer.status_code for answer in answers].count(403) == 10
+    assert [answer.status_code for answer in answers].count(403) == CLAIM_BURST
     assert (refused.status_code, refused.json()["code"]) == (429, "rate.limited")
     assert int(refused.headers["retry-after"]) >= 1
     assert "r=0" in refused.headers["ratelimit"]
