@@ -1,1 +1,1 @@
-"""Ingest: what gateways signed becomes records, visits, credits and events, in one transaction, then an ack."""
+"""Ingest: what gateways signed becomes records, credits and events in one transaction, then an ack."""

@@ -1,13 +1,15 @@
 """Ingest: takes envelopes from any road, commits them in batches, and only then answers.
 
-Two tasks work hand in hand: one opens, decides and packs the next batch while the other has Postgres apply the
-last. A decision stands on cursors as they will be once the batches before it are committed; if one of those
+Two tasks work hand in hand: one opens, decides and packs the next batch while the other has Postgres apply
+the last. A decision stands on cursors as they will be once the batches before it are committed; if one of those
 fails, the next finds its cursors stale and is decided again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,8 @@ CURSORS_MAX = 100_000
 STALE_TRIES_MAX = 20
 DATABASE_RETRY_S = 0.5
 SUBMIT_DEADLINE_S = 30.0
+GC_THRESHOLD = 100_000
+SWITCH_INTERVAL_S = 0.001
 _SAMPLE_BYTES_MAX = 8192
 
 
@@ -124,6 +128,7 @@ class Ingest:
         self.counters = Counters()
 
     async def __aenter__(self) -> Ingest:
+        tune_interpreter()
         self._tasks = [
             asyncio.create_task(self._keep(self._open_batches), name="ingest-open"),
             asyncio.create_task(self._keep(self._apply_batches), name="ingest-apply"),
@@ -476,6 +481,16 @@ class Ingest:
 
     def _new_id(self) -> UUID:
         return uuid7(self._clock.wall_ms(), self._random)
+
+
+def tune_interpreter() -> None:
+    """Make this process fit for batches: thousands of rows at once, one thread packing while another waits.
+
+    Rows are plain tuples without cycles, so collecting garbage every 700 of them only costs (a third of
+    deciding, measured). A thread that waits for Postgres gets the interpreter back within a millisecond.
+    """
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def _open_all(arrivals: Sequence[_Arrival], keys: Mapping[bytes, Key]) -> list[Opened | Refusal]:

@@ -123,7 +123,7 @@ async def verify(connection: AsyncConnection) -> Report:
             detail = ", ".join(str(each) for each in rest)
             faults.append(Fault(check.removeprefix("verify_"), str(identity), detail))
     (counts,) = await _fetch(connection, "verify_counts", {})
-    report = Report(*(int(each) for each in counts[:6]), faults)
+    report = Report(counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], faults)
     if report.issued != report.held_by_holders - report.due:
         detail = f"issued {report.issued}, held {report.held_by_holders}, due {report.due}"
         report.faults.append(Fault("sum", "issuer", detail))

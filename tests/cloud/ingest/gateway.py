@@ -1,4 +1,4 @@
-"""A gateway for tests of ingest: a journal in memory that signs frames as the real one does, and its cloud side."""
+"""A gateway for tests of ingest: a journal in memory that signs real frames, and its side of the cloud."""
 
 from __future__ import annotations
 

@@ -13,12 +13,13 @@ from cloud.errors import LedgerError, NotFoundError
 from cloud.ingest.rows import pack_holders
 from cloud.ledger import service as ledger
 from cloud.ledger.accounts import AccountKind, account_id, citizen_account, holding_account
+from cloud.ledger.models import Balance
 from protocol.bodies import HolderKind, WeighingVoided
 from tests.cloud.ingest.gateway import Gateway, serial_of
 from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
 
 if TYPE_CHECKING:
-    from cloud.ledger.models import Balance, Claimed
+    from cloud.ledger.models import Claimed
     from tests.cloud.ingest.conftest import Site
 
 HASH = b"h" * 16
@@ -133,7 +134,7 @@ async def test_reversing_spent_points_makes_them_due_and_later_credits_settle_th
     await site.send(site.gateway.frame())
     assert (site.balance(PSEUDONYM), site.balance(PSEUDONYM, "receivable")) == (0, 10_000)
     citizen = site.one("SELECT id FROM citizens")
-    assert await balance(site, citizen) == ledger.Balance(0, 10_000, 0)
+    assert await balance(site, citizen) == Balance(0, 10_000, 0)
     site.gateway.visit(500)
     await site.send(site.gateway.frame())
     assert (site.balance(PSEUDONYM), site.balance(PSEUDONYM, "receivable")) == (0, 4_000)
@@ -194,14 +195,14 @@ async def test_pending_awards_of_a_fork_are_posted_once_or_voided(site: Site) ->
     carry(twin, after)
     await site.send(after.frame())
     citizen = site.one("SELECT id FROM citizens")
-    assert await balance(site, citizen) == ledger.Balance(36_000, 0, 14_400)
+    assert await balance(site, citizen) == Balance(36_000, 0, 14_400)
     waiting = [row[0] for row in site.rows("SELECT id FROM weighings WHERE pending ORDER BY net_g")]
     for expected in (1, 0):
         async with site.engine.begin() as connection:
             assert await ledger.release(connection, waiting[:1]) == expected
     async with site.engine.begin() as connection:
         assert await ledger.withdraw(connection, waiting) == 1
-    assert await balance(site, citizen) == ledger.Balance(42_000, 0, 0)
+    assert await balance(site, citizen) == Balance(42_000, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""The MQTT road over a real broker: acks come after the commit, and a broker that was killed changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import aiomqtt
+import pytest
+
+from cloud.config import MqttSettings
+from cloud.ingest.worker import MqttWorker
+from cloud.kit.clock import SystemClock
+from protocol.acks import open_ack
+from protocol.topics import Lane, topic
+from tests.cloud.ingest.test_exactly_once import PSEUDONYM
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from tests.cloud.ingest.conftest import Site
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+
+
+class Broker:
+    """A mosquitto of our own on a free port of the loopback."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.config = directory / "mosquitto.conf"
+        self.config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([MOSQUITTO or "", "-c", str(self.config)], stderr=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+async def until(condition: Callable[[], bool], deadline_s: float = 10) -> None:
+    async with asyncio.timeout(deadline_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
+    broker = Broker(tmp_path)
+    yield broker
+    broker.kill()
+
+
+async def deliver(site: Site, broker: Broker, frame: bytes) -> int:
+    """Publish a frame as the gateway and send it again each second until its ack comes; `through`."""
+    async with asyncio.timeout(20), aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.subscribe(topic(site.gateway.id, Lane.ACK), qos=1)
+        while True:
+            await client.publish(topic(site.gateway.id, Lane.UP), frame, qos=1)
+            try:
+                async with asyncio.timeout(1):
+                    message = await anext(client.messages)
+            except TimeoutError:
+                continue
+            assert isinstance(message.payload, bytes)
+            key = site.keyring.ack
+            return open_ack(message.payload, lambda _: key.public).through
+
+
+async def test_frames_by_mqtt_are_credited_and_acked_through_a_broker_that_dies(
+    site: Site, broker: Broker
+) -> None:
+    told: list[tuple[str, bytes]] = []
+
+    async def on_status(gateway: str, payload: bytes) -> None:
+        told.append((gateway, payload))
+
+    settings = MqttSettings("127.0.0.1", broker.port)
+    worker = MqttWorker(settings, site.ingest, SystemClock(), random.Random(1).random, on_status)
+    running = asyncio.create_task(worker.run())
+    try:
+        await until(worker.connected.is_set)
+        site.gateway.visit()
+        assert await deliver(site, broker, site.gateway.frame()) == 3
+        broker.kill()
+        await until(lambda: not worker.connected.is_set())
+        broker.start()
+        await until(worker.connected.is_set)
+        site.gateway.visit()
+        assert await deliver(site, broker, site.gateway.frame()) == 6
+        async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+            await client.publish(topic(site.gateway.id, Lane.STATUS), b"{}", qos=1)
+        await until(lambda: told == [(site.gateway.id, b"{}")])
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert worker.sessions >= 2
+    assert site.balance(PSEUDONYM) == 24_000
+
+
+async def test_a_frame_on_a_neighbours_topic_is_refused(site: Site, broker: Broker) -> None:
+    worker = MqttWorker(MqttSettings("127.0.0.1", broker.port), site.ingest, SystemClock(), random.random)
+    running = asyncio.create_task(worker.run())
+    try:
+        await until(worker.connected.is_set)
+        site.gateway.visit()
+        async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+            await client.publish(topic("ktm-drop-02", Lane.UP), site.gateway.frame(), qos=1)
+        await until(lambda: site.ingest.counters.refused == 1)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert site.rows("SELECT code, road FROM refusals") == [("frame.wrong_gateway", "mqtt")]
