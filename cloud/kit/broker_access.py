@@ -11,11 +11,11 @@ import hashlib
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 _ITERATIONS = 101  # mosquitto's own default; passwords here are 144 random bits
 _SALT_BYTES = 12
@@ -86,4 +86,11 @@ class BrokerAccess:
         if self._pid_file is None:
             return
         with suppress(FileNotFoundError, ValueError, ProcessLookupError):
-            os.kill(int(self._pid_file.read_text(encoding="ascii").strip()), signal.SIGHUP)
+            pid = int(self._pid_file.read_text(encoding="ascii").strip())
+            if _is_mosquitto(pid):
+                os.kill(pid, signal.SIGHUP)
+
+
+def _is_mosquitto(pid: int) -> bool:
+    """A stale file may name anybody, and SIGHUP ends a program that does not expect it."""
+    return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() == "mosquitto"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+import subprocess
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,20 @@ def test_files_that_say_the_same_are_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "auth" / "passwd").stat().st_ino == written.st_ino
     assert access.login_of("a") == "$7$1"
     assert access.login_of("b") is None
+
+
+def test_a_stale_process_id_harms_nobody(tmp_path: Path) -> None:
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        pid_file = tmp_path / "broker.pid"
+        access = BrokerAccess(tmp_path / "auth", pid_file)
+        for number, content in enumerate((f"{bystander.pid}\n", "999999999", "", "rubbish")):
+            pid_file.write_text(content)
+            assert access.write({"a": f"$7${number}"}, "rules\n")
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
 
 
 @dataclass(slots=True)
