@@ -1,29 +1,23 @@
-"""How fast ingest credits weighings, beside the same transaction fed with ready rows in bare SQL.
+"""How fast ingest credits weighings, against the same transaction fed with ready rows in bare SQL.
 
-    python -m tests.bench.ingest [--visits 40000] [--rounds 3] [--gateways 4]
-
-A visit is deposit.opened + weighing.recorded + deposit.closed. Both sides run on an embedded Postgres of their
-own with fsync on; the bare side copies payloads that were packed beforehand and runs the very same statements.
+Both sides run on an embedded Postgres of their own with fsync on. The bare side copies payloads that were
+packed beforehand and runs the very same statements: no signature, no inflating, no decision is in its time.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import json
 import secrets
-import statistics
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 
 from cloud.ingest.decide import decide
-from cloud.ingest.opening import Key, open_frame, take_apart
-from cloud.ingest.pack import pack
+from cloud.ingest.opening import Key, Refusal, open_frame, take_apart
+from cloud.ingest.pack import Payloads, pack
 from cloud.ingest.service import Ingest
 from cloud.ingest.store import Store
 from cloud.ingest.views import CatalogView, GatewayView, Opened, View
@@ -33,9 +27,38 @@ from cloud.kit.embedded import EmbeddedPostgres
 from cloud.kit.ids import uuid7
 from cloud.kit.keyring import Keyring
 from protocol.frames import FRAME_BYTES_MAX, fitting
+from tests.bench.figures import Figure, at_least, ratio_at_least
+from tests.bench.visits import CITIZENS
 from tests.cloud.ingest.gateway import RATES, WALL_MS, Gateway, add_catalog, add_gateway, serial_of
 
-CITIZENS = 5_000
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cloud.ingest.effects import Effects
+    from protocol.delivery import Cursor
+    from tests.bench.setup import Setup
+
+VISITS = 40_000
+_GATEWAYS = 8
+_FRAMES_IN_FLIGHT = 8
+_FRAMES_A_BATCH = 4  # what ingest itself makes of frames of 64 KiB
+_RECORDS_A_LOOK = 5_000
+_COUNT = """
+SELECT (SELECT count(*) FROM weighings), (SELECT count(*) FROM transfers),
+       (SELECT sum(points) FROM weighings) = (SELECT sum(balance) FROM accounts)
+"""
+
+Ready = tuple["Effects", Payloads, View]
+
+
+def measure(setup: Setup) -> list[Figure]:
+    """Rounds alternate, each on fresh databases; every weighing is counted and summed up afterwards."""
+    with Bench.running(setup.fresh_folder("ingest")) as bench:
+        rounds = [(bench.bare(), bench.ours()) for _ in setup.rounds("ingest")]
+    bare, ours = zip(*rounds, strict=True)
+    aims = (at_least(12_000), ratio_at_least(0.5))
+    return [Figure("ingest", "weighings/s", ours, "bare SQL, ready rows", bare, aims)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,39 +67,83 @@ class Load:
 
     gateways: list[Gateway]
     frames: list[tuple[str, bytes]]
-    visits: int
 
 
-def build_load(gateways: int, visits: int, catalog: bytes) -> Load:
-    """Seeded visits of CITIZENS citizens, cut into frames of up to 64 KiB, gateways taking turns."""
-    made = [Gateway(f"bench-gateway-{number}", catalog) for number in range(gateways)]
+@dataclass(slots=True)
+class Bench:
+    """A Postgres for this bench alone; each measurement takes a database of its own."""
+
+    server: EmbeddedPostgres
+    keyring: Keyring
+    _databases: int = 0
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, folder: Path) -> Iterator[Bench]:
+        """A running one."""
+        with EmbeddedPostgres(folder / "postgres") as server:
+            yield cls(server, Keyring.load_or_create(folder / "keys"))
+
+    def ours(self) -> float:
+        """Weighings a second through `Ingest`, fully credited."""
+        url, load, _ = self._prepared()
+        seconds = asyncio.run(_ingest(url, self.keyring, load))
+        _check(url)
+        return VISITS / seconds
+
+    def bare(self) -> float:
+        """Weighings a second of the statements alone."""
+        url, load, catalog = self._prepared()
+        ready = list(_ready(load, catalog))
+        seconds = asyncio.run(_apply(url, ready))
+        _check(url)
+        return VISITS / seconds
+
+    def _prepared(self) -> tuple[str, Load, bytes]:
+        self._databases += 1
+        name = f"bench_{self._databases}"
+        with psycopg.connect(self.server.url_for("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        url = self.server.url_for(name)
+        migrate(url)
+        catalog = add_catalog(url, self.keyring)
+        load = _load(catalog)
+        for gateway in load.gateways:
+            add_gateway(url, gateway)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+        return url, load, catalog
+
+
+def _load(catalog: bytes) -> Load:
+    """Visits of three records, cut into frames of up to 64 KiB, gateways taking turns."""
+    gateways = [Gateway(f"bench-gateway-{number}", catalog) for number in range(_GATEWAYS)]
     materials = sorted(RATES)
-    for number in range(visits):
-        gateway = made[number % gateways]
-        net_g = 50 + number * 7919 % 20_000
-        gateway.visit(net_g, materials[number % 3], holder=serial_of(number * 104_729 % CITIZENS))
-    cut = [_cut(gateway) for gateway in made]
+    for number in range(VISITS):
+        holder = serial_of(number * 104_729 % CITIZENS)
+        net_g = 50 + number * 7_919 % 20_000
+        gateways[number % _GATEWAYS].visit(net_g, materials[number % 3], holder=holder)
+    cut = [list(_cut(gateway)) for gateway in gateways]
     frames = [
         (gateway.id, frames[turn])
         for turn in range(max(map(len, cut)))
-        for gateway, frames in zip(made, cut, strict=True)
+        for gateway, frames in zip(gateways, cut, strict=True)
         if turn < len(frames)
     ]
-    return Load(made, frames, visits)
+    return Load(gateways, frames)
 
 
-def _cut(gateway: Gateway) -> list[bytes]:
-    frames, first = [], 1
+def _cut(gateway: Gateway) -> Iterator[bytes]:
+    first = 1
     while first <= gateway.head:
-        count = fitting(gateway.records[first - 1 : first + 4999], FRAME_BYTES_MAX)
-        frames.append(gateway.frame(first, first + count - 1))
+        count = fitting(gateway.records[first - 1 : first - 1 + _RECORDS_A_LOOK], FRAME_BYTES_MAX)
+        yield gateway.frame(first, first + count - 1)
         first += count
-    return frames
 
 
-async def run_ingest(url: str, keyring: Keyring, load: Load) -> float:
-    """Seconds to credit the load through `Ingest`, at most 8 frames in flight."""
-    window = asyncio.Semaphore(8)
+async def _ingest(url: str, keyring: Keyring, load: Load) -> float:
+    """Seconds until every frame is committed and acked."""
+    window = asyncio.Semaphore(_FRAMES_IN_FLIGHT)
 
     async def send(ingest: Ingest, gateway: str, frame: bytes) -> None:
         try:
@@ -86,106 +153,57 @@ async def run_ingest(url: str, keyring: Keyring, load: Load) -> float:
             window.release()
 
     async with Ingest(url, keyring, SystemClock(), secrets.token_bytes) as ingest:
-        started = time.perf_counter()
+        begun = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for gateway, frame in load.frames:
                 await window.acquire()
                 group.create_task(send(ingest, gateway, frame))
-        return time.perf_counter() - started
+        return time.perf_counter() - begun
 
 
-async def run_bare(url: str, keyring: Keyring, load: Load, catalog: bytes, batch: int) -> float:
-    """Seconds for the same statements with payloads that were packed beforehand."""
+def _ready(load: Load, catalog: bytes) -> Iterator[Ready]:
+    """Decide and pack every batch beforehand."""
     keys = {each.key.key_id: Key(each.id, each.key.public) for each in load.gateways}
-    view = View(WALL_MS, {}, {}, {catalog: CatalogView(RATES, None)}, {})
-    ready = []
-    cursors: dict[tuple[str, int], object] = {}
-    for start in range(0, len(load.frames), batch):
-        opened = []
-        for _, data in load.frames[start : start + batch]:
-            envelope = take_apart(data)
-            outcome = open_frame(envelope, keys.get, None)  # type: ignore[arg-type]
-            assert isinstance(outcome, Opened)
-            opened.append(outcome)
-        wanted = {each.key for each in opened}
-        here = View(
-            WALL_MS,
-            {key: cursors[key] for key in wanted if key in cursors},  # type: ignore[misc]
-            {each.frame.gateway: GatewayView(each.frame.gateway, None, False) for each in opened},
-            view.catalogs,
-            {},
+    cursors: dict[tuple[str, int], Cursor] = {}
+    for start in range(0, len(load.frames), _FRAMES_A_BATCH):
+        frames = load.frames[start : start + _FRAMES_A_BATCH]
+        opened = [_opened(data, keys) for _, data in frames]
+        view = View(
+            received_ms=WALL_MS,
+            cursors={each.key: cursors[each.key] for each in opened if each.key in cursors},
+            gateways={name: GatewayView(name, None, False) for name, _ in frames},
+            catalogs={catalog: CatalogView(RATES, None)},
+            rates={},
         )
-        effects = decide(opened, here)
+        effects = decide(opened, view)
         cursors.update(effects.cursors)
-        ready.append((effects, pack(effects, WALL_MS), here))
+        yield effects, pack(effects, WALL_MS), view
+
+
+def _opened(data: bytes, keys: dict[bytes, Key]) -> Opened:
+    envelope = take_apart(data)
+    assert not isinstance(envelope, Refusal), envelope
+    opened = open_frame(envelope, keys.get, None)
+    assert isinstance(opened, Opened), opened
+    return opened
+
+
+async def _apply(url: str, ready: list[Ready]) -> float:
+    """Seconds of Postgres alone."""
     connection = await connect(url)
     store = Store(connection, lambda: uuid7(WALL_MS, secrets.token_bytes))
     await store.prepare()
-    started = time.perf_counter()
-    for effects, payloads, here in ready:
-        await store.apply(effects, payloads, here)
+    begun = time.perf_counter()
+    for effects, payloads, view in ready:
+        await store.apply(effects, payloads, view)
         await store.commit()
-    elapsed = time.perf_counter() - started
+    seconds = time.perf_counter() - begun
     await connection.close()
-    return elapsed
+    return seconds
 
 
-def check(url: str, visits: int) -> None:
+def _check(url: str) -> None:
     """Every visit is credited, once."""
     with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT (SELECT count(*) FROM weighings), (SELECT count(*) FROM transfers),"
-            " (SELECT sum(points) FROM weighings) = (SELECT sum(balance) FROM accounts)"
-        ).fetchone()
-    assert row == (visits, visits, True), row
-
-
-def measure(server: EmbeddedPostgres, keyring: Keyring, arguments: argparse.Namespace) -> dict[str, object]:
-    """Alternate both sides, each round on fresh databases; figures are weighings a second."""
-    figures: dict[str, list[float]] = {"ingest": [], "bare": []}
-    for number in range(arguments.rounds):
-        for side in ("bare", "ingest"):
-            name = f"bench_{side}_{number}"
-            with psycopg.connect(server.url_for("postgres"), autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {name}".encode())
-            url = server.url_for(name)
-            migrate(url)
-            catalog = add_catalog(url, keyring)
-            load = build_load(arguments.gateways, arguments.visits, catalog)
-            for gateway in load.gateways:
-                add_gateway(url, gateway)
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute("CHECKPOINT")
-            if side == "bare":
-                seconds = asyncio.run(run_bare(url, keyring, load, catalog, arguments.batch))
-            else:
-                seconds = asyncio.run(run_ingest(url, keyring, load))
-            check(url, load.visits)
-            figures[side].append(load.visits / seconds)
-    ratios = [ours / bare for ours, bare in zip(figures["ingest"], figures["bare"], strict=True)]
-    return {
-        "weighings_per_s": [round(each) for each in figures["ingest"]],
-        "bare_sql_per_s": [round(each) for each in figures["bare"]],
-        "ratio": [round(each, 2) for each in ratios],
-        "ratio_median": round(statistics.median(ratios), 2),
-        "weighings_per_s_median": round(statistics.median(figures["ingest"])),
-    }
-
-
-def main() -> None:
-    """Run and print one line of JSON."""
-    parser = argparse.ArgumentParser(description="ingest against bare SQL")
-    parser.add_argument("--visits", type=int, default=40_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--gateways", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=4)
-    arguments = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reloop-bench-")))
-        server = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
-        keyring = Keyring.load_or_create(folder / "keys")
-        print(json.dumps(measure(server, keyring, arguments)))
-
-
-if __name__ == "__main__":
-    main()
+        found = connection.execute(_COUNT).fetchone()
+    assert found == (VISITS, VISITS, True), found
