@@ -74,7 +74,13 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Run every part until `stop`, then stop in order; the journal says both."""
         journal = self._core.journal
-        await journal.append(GatewayStarted(VERSION, _boot_id(), "start"))
+        birth = journal.journal.birth
+        await journal.append(
+            GatewayStarted(VERSION, _boot_id(), f"{birth.reason} {birth.detail}".strip()[:500])
+        )
+        if birth.lost:
+            self._core.traffic.alarm("journal.lost")
+            _LOGGER.error("%d records could not be salvaged: %s", birth.lost, birth.detail)
         metrics_port, stop_metrics = serve_metrics(self._settings.health, self.report)
         _LOGGER.info("kiosk at %s, metrics on port %d", self._kiosk.url, metrics_port)
         self._notifier.ready(self.report().line())
@@ -121,7 +127,9 @@ class Agent:
 
     async def _housekeeping(self) -> None:
         """Prune what is synced and old, watch the disk, check the whole chain once in the background."""
-        await self._core.journal.check_rest()
+        if not (await self._core.journal.check_rest()).ok:
+            self._core.traffic.alarm("journal.check")
+            _LOGGER.error("the journal's chain does not add up; run: reloop-edge journal verify")
         while True:
             await self._core.journal.prune()
             await self._clock.sleep(_HOUSEKEEPING_S)

@@ -197,7 +197,7 @@ def _deposit_buttons(picture: Picture, state: deposit.Deposit) -> tuple[Button, 
 
 
 def _manual(picture: Picture, state: deposit.Deposit) -> bool:
-    return state.steward is not None and picture.view.health != "ok"
+    return picture.suspended is None and state.steward is not None and picture.view.health != "ok"
 
 
 def _scale_buttons(picture: Picture, plate: Plate, confirm: Button) -> list[Button]:
@@ -243,7 +243,8 @@ def _pickup_buttons(picture: Picture, state: pickup.Pickup) -> tuple[Button, ...
             return (Button.HANDOVER, Button.CANCEL) if state.emptied else (Button.CANCEL,)
         case pickup.Phase.BIN:
             at_scale = _scale_buttons(picture, state.plate, Button.BIN_WEIGH)
-            return (*at_scale, Button.BIN_ESTIMATE, Button.CANCEL)
+            estimate = (Button.BIN_ESTIMATE,) if picture.suspended is None else ()
+            return (*at_scale, *estimate, Button.CANCEL)
         case pickup.Phase.HANDOVER:
             return (Button.CANCEL,)
         case pickup.Phase.HANDED_OVER:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from edge.errors import DirectoryError
 from edge.sync.roads import DocumentArrived, ManifestArrived, PartArrived
 from protocol.bodies import DocumentApplied
 from protocol.documents import ManifestBody, Name, PartJoiner, open_document
@@ -57,7 +58,7 @@ class Documents:
                         await self.apply(name, whole)
                 case PartArrived(name, _):
                     self._alarm("document.unknown")
-        except ProtocolError as error:
+        except (ProtocolError, DirectoryError) as error:
             self._alarm(error.code)
             _LOGGER.warning("a document cannot be used: %s", error)
 

@@ -19,6 +19,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from edge.errors import JournalError
 from edge.supervision import end_all
 from edge.sync.outbox import EpochClosed, Wiring, new_sender
 from edge.sync.roads import RoadError, RoadRefused
@@ -95,15 +96,17 @@ class Sync:
     async def run(self) -> None:
         """Sync until cancelled."""
         while True:
+            lost = False
             async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type((RoadError, BreakerOpen, FrameError)),
+                retry=retry_if_exception_type((RoadError, BreakerOpen, FrameError, JournalError)),
                 wait=self._wait_s,
                 sleep=self._wiring.clock.sleep,
                 stop=stop_never,
             ):
                 with attempt:
-                    await self._travel(self._choose())
-            await self._wiring.clock.sleep(self._uniform(0, self._spread_s))
+                    lost = await self._travel(self._choose())
+            if lost:
+                await self._wiring.clock.sleep(self._uniform(0, self._spread_s))
 
     def _choose(self) -> Lane:
         now_s = self._wiring.clock.monotonic()
@@ -115,8 +118,8 @@ class Sync:
                 return lane
         raise AllRoadsClosed(best.rest_s(now_s))
 
-    async def _travel(self, lane: Lane) -> None:
-        """One session. Returns if it delivered anything; raises what ended it if it did not."""
+    async def _travel(self, lane: Lane) -> bool:
+        """One session. Raises what ended it if it delivered nothing; else returns whether the link was lost."""
         session: Session | None = None
         try:
             async with self._opened(lane) as session:
@@ -125,6 +128,11 @@ class Sync:
             _LOGGER.warning("%s", closed)
             await self._wiring.journal.new_epoch(closed.code)
             self._sender = None
+        except JournalError as error:
+            # The journal repairs itself, maybe into a new epoch: begin again from what it says then.
+            self._wiring.traffic.alarm(error.code)
+            self._sender = None
+            raise
         except RoadRefused as refused:
             self._rest(lane, refused)
             raise
@@ -134,8 +142,10 @@ class Sync:
             if session is None or not session.delivered:
                 raise
             self._budget.earn()
+            return True
         finally:
             self.road = None
+        return False
 
     @contextlib.asynccontextmanager
     async def _opened(self, lane: Lane) -> AsyncIterator[Session]:
