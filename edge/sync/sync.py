@@ -119,7 +119,7 @@ class Sync:
         raise AllRoadsClosed(best.rest_s(now_s))
 
     async def _travel(self, lane: Lane) -> bool:
-        """One session. Raises what ended it if it delivered nothing; else returns whether the link was lost."""
+        """One session; whether its link was lost. Raises what ended it if it delivered nothing."""
         session: Session | None = None
         try:
             async with self._opened(lane) as session:
