@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from unittest import TestCase
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
@@ -141,3 +142,36 @@ def configured(machine: type[Delivery], examples: int) -> type[TestCase]:
 TestWhileTheCloudIsRestored = configured(WhileTheCloudIsRestored, 5_000)
 TestWhileJournalsAreCopied = configured(WhileJournalsAreCopied, 5_000)
 TestWhileBothHappen = configured(WhileBothHappen, 500)
+
+
+FOUND = {
+    "a twin repeats its common prefix for ever": [
+        *(("append", 2), ("send", 0), ("clone", 0), ("append", 0), ("deliver_frame", 0)),
+        *(("deliver_ack", 0), ("append", 1), ("restart_gateway", 1)),
+    ],
+    "an idle gateway never hears that the cloud went back": [
+        *(("append", 2), ("send", 0), ("deliver_frame", 0), ("deliver_ack", 0), ("restore_cloud", 0)),
+    ],
+    "a cloud that went back beyond what is kept": [
+        *(("append", 3), ("send", 0), ("deliver_frame", 0), ("deliver_ack", 0), ("prune", 0)),
+        *(("restore_cloud", 0), ("append", 0)),
+    ],
+    "everything kept was acknowledged by a cloud that is gone": [
+        *(("append", 2), ("send", 0), ("deliver_frame", 0), ("deliver_ack", 0), ("prune", 0)),
+        ("restore_cloud", 0),
+    ],
+    "an image from before the first ack": [
+        *(("append", 4), ("save_image", 0), ("append", 4), ("send", 0), ("deliver_frame", 0)),
+        *(("deliver_ack", 0), ("send", 0), ("deliver_frame", 0), ("restore_image", 0), ("append", 1)),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_once_stays_mended(name: str) -> None:
+    world = World()
+    for event, choice in FOUND[name]:
+        happen(world, event, choice)
+    world.calm()
+    world.check_order()
+    world.check_complete()
