@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from cloud.ingest.effects import Alarm, Answer, Effects
 from cloud.ingest.project import Projector
 from protocol.acks import Echo, Verdict
+from protocol.bodies import RecordCarried
 from protocol.delivery import Cursor, Received, receive
+from protocol.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
@@ -24,7 +26,8 @@ def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozense
     `suspects` are ids (16 bytes) of records that Postgres would not take: they go to quarantine.
     """
     effects = Effects()
-    projector = Projector(effects, view, suspects)
+    careful = bool(view.stored) or any(opened.needs.carried_epochs for opened in frames)
+    projector = Projector(effects, view, suspects, careful=careful)
     cursors: dict[EpochKey, Cursor] = dict(view.cursors)
     for opened in frames:
         frame = opened.frame
@@ -58,6 +61,24 @@ def _note(effects: Effects, before: Cursor, received: Received, opened: Opened) 
     if received.verdict is Verdict.FORKED and not before.closed:
         detail = {"epoch": frame.epoch, "through": before.through, "first": frame.first, "last": frame.last}
         effects.alarms.append(Alarm(frame.gateway, "epoch.forked", detail))
+
+
+def carried_places(frames: Sequence[Opened]) -> list[tuple[str, int, int]]:
+    """Where the records that these frames carry stood in their own epochs."""
+    return [
+        (opened.frame.gateway, record.body.epoch, record.body.seq)
+        for opened in frames
+        if opened.needs.carried_epochs
+        for record in opened.records
+        if isinstance(record, Record) and isinstance(record.body, RecordCarried)
+    ]
+
+
+def all_places(frames: Sequence[Opened]) -> list[tuple[str, int, int]]:
+    """Where every record of these frames stands."""
+    return [
+        (*opened.key, seq) for opened in frames for seq in range(opened.frame.first, opened.frame.last + 1)
+    ]
 
 
 def needed_digests(frames: Sequence[Opened], cursors: dict[EpochKey, Cursor]) -> list[tuple[str, int, int]]:

@@ -131,8 +131,6 @@ class Effects:
     """Everything one batch does, to be applied in one transaction or not at all."""
 
     records: list[RecordRow] = field(default_factory=list)
-    carried: bool = False
-    """Whether a record may be stored already, under another epoch's frame."""
     holders: dict[tuple[HolderKind, bytes], int] = field(default_factory=dict)
     """Who brought something, numbered."""
     deposits: list[DepositRow] = field(default_factory=list)

@@ -66,12 +66,17 @@ def micros(wall_ms: int) -> int:
 
 
 class Projector:
-    """Fills effects, record by record. One instance serves one decision."""
+    """Fills effects, record by record. One instance serves one decision.
 
-    def __init__(self, effects: Effects, view: View, suspects: Set[bytes]) -> None:
+    `careful`: a record may be here already, because something in this batch or before it was carried.
+    """
+
+    def __init__(self, effects: Effects, view: View, suspects: Set[bytes], *, careful: bool = True) -> None:
         self._effects = effects
         self._view = view
         self._suspects = suspects
+        self._seen = set(view.stored)
+        self._careful = careful
         self._gateway = ""
         self._epoch = 0
         self._pending = False
@@ -88,6 +93,8 @@ class Projector:
             record, place = opened.records[place], place + 1
             digest = fresh.digest
             identity = id_of(digest)
+            if self._careful and self._repeated(identity):
+                continue
             if type(record) is Record and type(record.body) is RecordCarried:
                 self._carried(fresh.seq, identity, digest, fresh.data, record, record.body, cursors)
                 self._begin(gateway, epoch, pending=False, keep_open=True)
@@ -123,6 +130,13 @@ class Projector:
         if handler is not None:
             handler(self, seq, identity, data, record, record.body)
 
+    def _repeated(self, identity: bytes) -> bool:
+        """Whether this record was stored before, or met earlier in this batch, under another epoch."""
+        if identity in self._seen:
+            return True
+        self._seen.add(identity)
+        return False
+
     def _begin(self, gateway: str, epoch: int, *, pending: bool, keep_open: bool = False) -> None:
         known = self._view.gateways.get(gateway)
         drop_point = known.drop_point_id if known else None
@@ -154,8 +168,9 @@ class Projector:
         inner_digest = next_digest(body.prev_digest, body.data)
         inner = read_record(body.data)
         inner_id = id_of(inner_digest)
+        if self._repeated(inner_id):
+            return
         code = inner.body.code if isinstance(inner, Record) else 0
-        self._effects.carried = True
         rows.append((gateway, body.epoch, body.seq, inner_id, code, inner_digest, body.data, epoch, seq))
         origin = cursors.get((gateway, body.epoch))
         self._begin(gateway, body.epoch, pending=origin is not None and origin.closed, keep_open=True)
@@ -279,7 +294,7 @@ class Projector:
                 self._drop_point,
                 data,
                 fields,
-            )  # fmt: skip
+            )
         )
 
 

@@ -2,7 +2,6 @@
 
 -- name: session
 -- Stages live as long as the connection; each batch finds them empty.
-CREATE TEMP TABLE IF NOT EXISTS stage_records (LIKE records) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS stage_holders (
     n integer, kind smallint, holder bytea, account_id uuid, account_kind text, account_key bytea,
     pseudonym bytea, citizen_id uuid, revoked_id uuid, deposit_id uuid
@@ -50,8 +49,9 @@ SELECT gateway_id, epoch, seq, digest
   JOIN records USING (gateway_id, epoch, seq)
  WHERE carried_epoch IS NULL
 
--- name: merge_records
-INSERT INTO records SELECT * FROM stage_records ON CONFLICT DO NOTHING
+-- name: read_stored
+SELECT id FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[]) AS wanted (gateway_id, epoch, seq)
+  JOIN records USING (gateway_id, epoch, seq)
 
 -- name: credit
 -- 1. Who is it? A revoked card, a citizen's tag and a claimed deposit lead elsewhere than the holder alone says.

@@ -1,6 +1,6 @@
 """Reads from Postgres what opening and deciding need: keys, catalogues, rates; remembers what never changes.
 
-Owns one connection in autocommit. Keys and catalogues are found by digest, so a remembered one is never wrong.
+Owns one connection in autocommit. Keys and catalogues are found by digest, so a remembered one stays right.
 """
 
 from __future__ import annotations

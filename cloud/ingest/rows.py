@@ -106,7 +106,8 @@ def pack_weighings(rows: Sequence[WeighingRow]) -> bytes:
     return _payload(
         _WEIGHING(
             22, 16, identity, 8, epoch, 8, seq, 8, deposit, 4, holder, 8, gross, 8, tare, 8, net, 8, rate,
-            8, points, 8, shown, 8, at, 8, boot, 8, mono, 2, clock, 2, tare_kind, 1, late, 1, manual, 1, pending,
+            8, points, 8, shown, 8, at, 8, boot, 8, mono, 2, clock, 2, tare_kind, 1, late, 1, manual,
+            1, pending,
         )
         + texts[gateway]
         + _bytes(drop_point)

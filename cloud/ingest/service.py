@@ -1,8 +1,8 @@
 """Ingest: takes envelopes from any road, commits them in batches, and only then answers.
 
 Two tasks work hand in hand: one opens, decides and packs the next batch while the other has Postgres apply
-the last. A decision stands on cursors as they will be once the batches before it are committed; if one of those
-fails, the next finds its cursors stale and is decided again.
+the last. A decision stands on cursors as they will be once the batches before it are committed; if one of
+those fails, the next finds its cursors stale and is decided again.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import structlog
 
-from cloud.errors import IngestError, UnavailableError
-from cloud.ingest.decide import decide, needed_digests
+from cloud.errors import UnavailableError
+from cloud.ingest.decide import all_places, carried_places, decide, needed_digests
 from cloud.ingest.enrolment import enrol
 from cloud.ingest.opening import Key, Refusal, is_enrolment, open_frame, take_apart
 from cloud.ingest.pack import Payloads, pack
@@ -50,6 +50,10 @@ CURSORS_MAX = 100_000
 STALE_TRIES_MAX = 20
 DATABASE_RETRY_S = 0.5
 SUBMIT_DEADLINE_S = 30.0
+TRIES_MAX = 20
+"""Times that an envelope is tried again because Postgres was away, before its sender is told to try later."""
+CULPRITS_MAX = 64
+"""Beyond this many bad records in a frame whole parts of it go to quarantine: it has an exit."""
 GC_THRESHOLD = 100_000
 SWITCH_INTERVAL_S = 0.001
 _SAMPLE_BYTES_MAX = 8192
@@ -60,7 +64,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IngestReply:
-    """What became of an envelope. `ack` is signed; without one, `code` says why (None: enrolment accepted)."""
+    """What became of an envelope. `ack` is signed; without one, `code` says why (None: enrolled)."""
 
     ack: bytes | None
     code: str | None = None
@@ -75,6 +79,7 @@ class _Arrival:
     reply: asyncio.Future[IngestReply]
     envelope: Envelope | None = None
     opened: Opened | None = None
+    tries: int = 0
 
 
 @dataclass(slots=True)
@@ -108,7 +113,7 @@ class Counters:
 
 
 class Ingest:
-    """The one way in. `async with Ingest(...) as ingest:` runs it; `submit` from as many tasks as you like."""
+    """The one way in. `async with Ingest(...) as ingest:` runs it; `submit` from any task."""
 
     def __init__(
         self, url: str, keyring: Keyring, clock: Clock, random_bytes: Callable[[int], bytes]
@@ -204,8 +209,12 @@ class Ingest:
                 await self._ready.put(batch)
 
     async def _gather(self) -> list[_Arrival]:
-        """The next arrival and those that are waiting behind it, up to the limits of a batch."""
+        """The next arrival and those waiting behind it, up to the limits of a batch; one that was in a batch
+        that failed is taken alone, so that it cannot drag others down again.
+        """
         arrivals = [await self._inbox.get()]
+        if arrivals[0].tries:
+            return arrivals
         size = len(arrivals[0].data)
         while size < BATCH_BYTES and len(arrivals) < BATCH_FRAMES_MAX and not self._inbox.empty():
             arrivals.append(self._inbox.get_nowait())
@@ -215,12 +224,15 @@ class Ingest:
     async def _give_back(self, arrivals: Sequence[_Arrival]) -> None:
         """Back into the inbox as far as there is room; whoever is dropped is not acked and sends again."""
         for arrival in arrivals:
-            if not arrival.reply.done():
+            arrival.tries += 1
+            if arrival.tries >= TRIES_MAX:
+                _fail([arrival])
+            elif not arrival.reply.done():
                 try:
                     self._inbox.put_nowait(arrival)
                 except asyncio.QueueFull:
                     self.counters.dropped += 1
-                    arrival.reply.cancel()
+                    _answer(arrival, IngestReply(None, "ingest.busy", "the intake is full; send it again"))
 
     async def _prepare(self, arrivals: list[_Arrival], reference: Reference, reader: Store) -> _Batch | None:
         """Open everything, answer what needs no commit, decide and pack the frames."""
@@ -276,8 +288,13 @@ class Ingest:
         self._cursors.update(effects.cursors)
         return _Batch(arrivals, view, effects, payloads)
 
-    async def _view(self, frames: Sequence[Opened], reference: Reference, reader: Store) -> View:
-        """What the decision stands on: cursors as the batches before will leave them."""
+    async def _view(
+        self, frames: Sequence[Opened], reference: Reference, reader: Store, *, wary: bool = False
+    ) -> View:
+        """What the decision stands on: cursors as the batches before will leave them.
+
+        `wary`: look for each record whether it is stored already, not only for those that were carried.
+        """
         keys = {each.key for each in frames} | {
             (each.frame.gateway, epoch) for each in frames for epoch in each.needs.carried_epochs
         }
@@ -293,6 +310,7 @@ class Ingest:
             catalogs=await reference.catalogs(digests, self._clock.monotonic()),
             rates=await reference.rates() if any(each.needs.unpriced for each in frames) else {},
             known=await reader.read_known(needed_digests(frames, cursors)),
+            stored=await reader.read_stored(carried_places(frames) + (all_places(frames) if wary else [])),
         )
 
     async def _refuse(self, arrival: _Arrival, refusal: Refusal) -> None:
@@ -318,13 +336,9 @@ class Ingest:
             except (psycopg.Error, StaleError):
                 await self._give_back(batch.arrivals)
                 raise
-            except asyncio.CancelledError:
+            except BaseException:
                 _fail(batch.arrivals)
                 raise
-            except IngestError as error:
-                for arrival in batch.arrivals:
-                    if not arrival.reply.done():
-                        await self._refuse(arrival, Refusal(_gateway_of(arrival), error.code, str(error)))
 
     async def _commit(self, batch: _Batch, writer: Store) -> None:
         """Apply and commit a batch; if Postgres will not take it, find out which record is at fault."""
@@ -338,70 +352,66 @@ class Ingest:
             try:
                 await writer.apply(batch.effects, batch.payloads, batch.view)
                 await writer.commit()
-                self._answer_all(batch)
-                return
             except (StaleError, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 await writer.rollback()
-                batch = await self._again(batch, suspects)
+                batch = await self._again(batch.arrivals, suspects)
             except BaseException:
                 self._cursors.clear()
                 await _quiet_rollback(writer)
                 raise
+            else:
+                self._answer_all(batch)
+                return
         raise StaleError(f"cursors moved {STALE_TRIES_MAX} times while deciding")
 
-    async def _again(self, batch: _Batch, suspects: Set[bytes]) -> _Batch:
-        """Decide anew on cursors as they are committed now."""
+    async def _again(self, arrivals: Sequence[_Arrival], suspects: Set[bytes]) -> _Batch:
+        """Decide anew on cursors as they are committed now; looks warily for records stored before."""
         self.counters.stale += 1
         reference, reader = await self._connect_reader()
-        keys = batch.view.cursors.keys() | {each.key for each in batch.frames}
-        for key in keys:
-            self._cursors.pop(key, None)
-        gateways = await reader.read_gateways({each.frame.gateway for each in batch.frames})
-        arrivals = [each for each in batch.arrivals if not await self._revoked(each, gateways)]
-        frames = [each.opened for each in arrivals if each.opened is not None]
-        view = await self._view(frames, reference, reader)
+        self._cursors.clear()
+        opened = [each.opened for each in arrivals if each.opened is not None]
+        gateways = await reader.read_gateways({each.frame.gateway for each in opened})
+        live = [each for each in arrivals if not await self._revoked(each, gateways)]
+        frames = [each.opened for each in live if each.opened is not None]
+        view = await self._view(frames, reference, reader, wary=True)
         effects, payloads = _decide_and_pack(frames, view, suspects)
         self._cursors.update(effects.cursors)
-        return _Batch(arrivals, view, effects, payloads)
+        return _Batch(live, view, effects, payloads)
 
-    async def _bisect(self, arrivals: list[_Arrival], writer: Store) -> None:
+    async def _bisect(self, arrivals: Sequence[_Arrival], writer: Store) -> None:
         """Halve until one frame is left, then find its culprits; everybody else is committed as usual."""
         if len(arrivals) == 1:
             await self._isolate(arrivals[0], writer)
             return
         middle = len(arrivals) // 2
         for half in (arrivals[:middle], arrivals[middle:]):
-            await self._commit(await self._fresh(half, frozenset()), writer)
-
-    async def _fresh(self, arrivals: list[_Arrival], suspects: Set[bytes]) -> _Batch:
-        empty = _Batch(arrivals, View(0, {}, {}, {}, {}), None, None)  # type: ignore[arg-type]
-        return await self._again(empty, suspects)
+            await self._commit(await self._again(half, frozenset()), writer)
 
     async def _isolate(self, arrival: _Arrival, writer: Store) -> None:
         """Commit one frame with every record in quarantine that Postgres will not take."""
-        batch = await self._fresh([arrival], frozenset())
+        self.counters.failures += 1
+        batch = await self._again([arrival], frozenset())
         everything = [row[3] for row in batch.effects.records]
         culprits: set[bytes] = set()
         todo = [everything]
         while todo:
             part = todo.pop()
-            others = set(everything) - set(part)
-            if not part or await self._passes(arrival, others, writer):
+            if await self._passes(arrival, set(everything) - set(part), writer):
                 continue
-            if len(part) == 1:
-                culprits.add(part[0])
+            if len(part) == 1 or len(culprits) >= CULPRITS_MAX:
+                culprits.update(part)
             else:
                 todo += [part[: len(part) // 2], part[len(part) // 2 :]]
-        self.counters.failures += 1
         try:
-            await self._attempt(await self._fresh([arrival], culprits), writer, culprits)
+            await self._attempt(await self._again([arrival], culprits), writer, culprits)
         except DATA_ERRORS as error:
-            raise IngestError(f"a frame cannot be stored: {error}", code="ingest.unstorable") from error
+            gateway = arrival.opened.frame.gateway if arrival.opened is not None else ""
+            await self._refuse(arrival, Refusal(gateway, "ingest.unstorable", str(error)))
 
     async def _passes(self, arrival: _Arrival, suspects: Set[bytes], writer: Store) -> bool:
         """Whether Postgres takes the frame with `suspects` set aside; changes nothing."""
         for _ in range(STALE_TRIES_MAX):
-            trial = await self._fresh([arrival], suspects)
+            trial = await self._again([arrival], suspects)
             try:
                 await writer.apply(trial.effects, trial.payloads, trial.view)
             except DATA_ERRORS:
@@ -432,8 +442,8 @@ class Ingest:
         named = held.get((cursor.gateway, cursor.epoch), [])[:QUARANTINED_MAX]
         window = 1 if self._inbox.qsize() > INBOX_MAX // 2 else WINDOW_MAX
         ack = Ack(
-            VERSION, cursor.gateway, cursor.epoch, cursor.through, cursor.digest, answer.expect, answer.verdict,
-            named, window, self._clock.wall_ms(), answer.echo,
+            VERSION, cursor.gateway, cursor.epoch, cursor.through, cursor.digest, answer.expect,
+            answer.verdict, named, window, self._clock.wall_ms(), answer.echo,
         )  # fmt: skip
         return build_ack(ack, self._keyring.ack)
 
@@ -515,10 +525,6 @@ def _held_by_epoch(effects: Effects) -> dict[EpochKey, list[Quarantined]]:
 def _answer(arrival: _Arrival, reply: IngestReply) -> None:
     if not arrival.reply.done():
         arrival.reply.set_result(reply)
-
-
-def _gateway_of(arrival: _Arrival) -> str:
-    return arrival.opened.frame.gateway if arrival.opened is not None else ""
 
 
 def _fail(arrivals: Sequence[_Arrival]) -> None:

@@ -37,12 +37,17 @@ DATA_ERRORS = (
     psycopg.IntegrityError,
     psycopg.ProgrammingError,
     psycopg.NotSupportedError,
+    psycopg.errors.ProgramLimitExceeded,
 )
 """What a record's content can provoke; anything else is Postgres's own trouble and is tried again."""
 
 
 class StaleError(Exception):
     """Cursors or gateways changed since the decision: read them again and decide anew."""
+
+
+class StoredError(StaleError):
+    """Some of the records are stored already, under another epoch's frame: decide knowing which."""
 
 
 class Store:
@@ -79,10 +84,16 @@ class Store:
         """Committed digests at these places."""
         if not places:
             return {}
-        gateways, epochs, seqs = (list(column) for column in zip(*places, strict=True))
-        values = {"gateways": gateways, "epochs": epochs, "seqs": seqs}
-        result = await self._connection.execute(QUERIES["read_known"], values)
+        result = await self._connection.execute(QUERIES["read_known"], _places(places))
         return {(row[0], row[1], row[2]): bytes(row[3]) for row in await result.fetchall()}
+
+    async def read_stored(self, places: Iterable[tuple[str, int, int]]) -> frozenset[bytes]:
+        """Ids (16 bytes) of the records stored at these places, whoever brought them."""
+        ordered = sorted(set(places))
+        if not ordered:
+            return frozenset()
+        result = await self._connection.execute(QUERIES["read_stored"], _places(ordered))
+        return frozenset(row[0].bytes for row in await result.fetchall())
 
     async def apply(self, effects: Effects, payloads: Payloads, view: View) -> None:
         """Apply everything; the caller commits. Effects gain what was found unfit on the way.
@@ -98,7 +109,7 @@ class Store:
 
     async def project(self, effects: Effects, payloads: Payloads) -> None:
         """Apply everything but cursors: what records mean, wherever they come from."""
-        await self._store_records(effects, payloads)
+        await self._store_records(payloads)
         if payloads.holders is not None:
             await self._credit(payloads)
         if payloads.closings is not None:
@@ -128,19 +139,13 @@ class Store:
         if await self.read_gateways(view.gateways) != view.gateways:
             raise StaleError("a gateway changed")
 
-    async def _store_records(self, effects: Effects, payloads: Payloads) -> None:
+    async def _store_records(self, payloads: Payloads) -> None:
         if payloads.records is None:
             return
-        if not effects.carried:
-            try:
-                async with self._connection.transaction():
-                    await self._copy("records", rows.RECORD_COLUMNS, payloads.records)
-            except psycopg.errors.UniqueViolation:
-                pass  # some were carried here before under another epoch: merge them
-            else:
-                return
-        await self._copy("stage_records", rows.RECORD_COLUMNS, payloads.records)
-        await self._connection.execute(QUERIES["merge_records"])
+        try:
+            await self._copy("records", rows.RECORD_COLUMNS, payloads.records)
+        except psycopg.errors.UniqueViolation as error:
+            raise StoredError("a record is stored already") from error
 
     async def _credit(self, payloads: Payloads) -> None:
         for table, columns, payload in (
@@ -202,6 +207,11 @@ def _cursor(row: Sequence[object]) -> Cursor:
 def _keys(keys: Iterable[EpochKey]) -> dict[str, list[object]]:
     ordered = sorted(keys)
     return {"gateways": [key[0] for key in ordered], "epochs": [key[1] for key in ordered]}
+
+
+def _places(places: Sequence[tuple[str, int, int]]) -> dict[str, list[object]]:
+    gateways, epochs, seqs = (list(column) for column in zip(*places, strict=True))
+    return {"gateways": gateways, "epochs": epochs, "seqs": seqs}
 
 
 def _columns(cursors: Sequence[Cursor]) -> dict[str, list[object]]:

@@ -93,7 +93,9 @@ class RateHistory:
 class View:
     """All that `decide` looks at besides the frames.
 
-    `cursors` holds every epoch asked for that exists; `known` committed digests by (gateway, epoch, seq).
+    `cursors` holds every epoch asked for that exists; `known` committed digests by (gateway, epoch, seq);
+    `stored` the ids (16 bytes) of records that are here already under another epoch: they did their effects,
+    or stand in quarantine, and nothing is done for them again.
     """
 
     received_ms: int
@@ -102,3 +104,4 @@ class View:
     catalogs: Mapping[bytes, CatalogView]
     rates: Mapping[str, RateHistory]
     known: Mapping[tuple[str, int, int], bytes] = field(default_factory=dict)
+    stored: frozenset[bytes] = frozenset()

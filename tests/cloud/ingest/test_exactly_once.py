@@ -187,6 +187,36 @@ async def test_every_kind_of_holder_is_credited_somewhere(site: Site) -> None:
     assert site.balance(serial_of(3)[:8]) == 12_000
     assert site.balance(b"tag:unknown tag", "holding") == 12_000
     assert site.balance(b"guest:" + b"g" * 16, "holding") == 12_000
-    assert site.one("SELECT pseudonym FROM citizens z JOIN accounts a ON a.citizen_id = z.id WHERE a.key = %s",
-                    PSEUDONYM) == PSEUDONYM  # fmt: skip
+    known = "SELECT pseudonym FROM citizens z JOIN accounts a ON a.citizen_id = z.id WHERE a.key = %s"
+    assert site.one(known, PSEUDONYM) == PSEUDONYM
     assert site.one("SELECT deposit_id = d.id FROM claims, deposits d WHERE d.holder_kind = 0")
+
+
+async def test_a_rejected_record_stays_rejected_when_it_is_carried_again(site: Site) -> None:
+    deposit = site.gateway.open()
+    site.gateway.weigh(deposit, 700, "steel", rate=None, points=None)
+    await site.send(site.gateway.frame())
+    site.write("UPDATE quarantine SET state = 'rejected', reason = 'a test weight' WHERE state = 'held'")
+    site.write("INSERT INTO materials (code, name_en, name_ne) VALUES ('steel', '', '')")
+    site.write("INSERT INTO rates VALUES ('steel', 1, 1000, '2020-01-01')")
+    new = Gateway(site.gateway.id, site.gateway.catalog, epoch=8)
+    carry(site.gateway, new)
+    new.visit()
+    assert (await site.send(new.frame())).through == 5
+    assert site.balance(PSEUDONYM) == 12_000
+
+
+async def test_what_two_new_epochs_carry_at_once_is_credited_once(site: Site) -> None:
+    old = site.gateway
+    for _ in range(3):
+        old.visit()
+    frames = [old.frame()]
+    for epoch in (8, 9):
+        new = Gateway(old.id, old.catalog, epoch=epoch)
+        carry(old, new)
+        carry(old, new)
+        frames.append(new.frame())
+    offered = [site.ingest.offer(frame, "mqtt", None) for frame in frames]
+    acks = [site.ack(await reply) for reply in offered if reply is not None]
+    assert [ack.through for ack in acks] == [9, 18, 18]
+    assert site.balance(PSEUDONYM) == 36_000

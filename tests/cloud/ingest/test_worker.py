@@ -1,4 +1,4 @@
-"""The MQTT road over a real broker: acks come after the commit, and a broker that was killed changes nothing."""
+"""The MQTT road over a real broker: acks come after the commit, and a killed broker changes nothing."""
 
 from __future__ import annotations
 
@@ -74,8 +74,7 @@ async def deliver(site: Site, broker: Broker, frame: bytes) -> int:
             except TimeoutError:
                 continue
             assert isinstance(message.payload, bytes)
-            key = site.keyring.ack
-            return open_ack(message.payload, lambda _: key.public).through
+            return open_ack(message.payload, lambda _: site.keyring.ack.public).through
 
 
 async def test_frames_by_mqtt_are_credited_and_acked_through_a_broker_that_dies(
