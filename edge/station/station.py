@@ -216,7 +216,7 @@ class Station:
                 return self._in_pickup(session, pickup_event(button, value, picture))
 
     def _press_idle(self, idle: Idle, button: Button) -> asyncio.Task[None] | None:
-        if button is Button.GUEST and self._serves_deposits:
+        if button is Button.GUEST and idle.receipt is None and self._serves_deposits:
             return self._open(guest_holder(self._random))
         if button is Button.DONE:
             return self._enter(Idle(idle.plate))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import shutil
 from collections import deque
 from pathlib import Path
 from typing import Literal
@@ -230,6 +232,15 @@ class Site:
     async def crash(self) -> Station:
         """Lose everything that is not in the journal, and start again."""
         await self.stop()
+        return await self.start()
+
+    async def cut_power(self, image: Path) -> Station:
+        """Start again from what the files held at this instant; whatever ran is lost."""
+        await asyncio.to_thread(shutil.copytree, self.folder / "journal", image / "journal")
+        running, lost = self.station, self.journal
+        await running.settle()
+        await lost.close()
+        self.folder = image
         return await self.start()
 
     async def bodies(self, *kinds: type[Body]) -> list[Body]:

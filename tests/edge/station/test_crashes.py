@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import pytest
 
 from edge.errors import JournalError
@@ -14,10 +17,14 @@ from protocol.bodies import (
     Outcome,
     PickupClosed,
     WeighingRecorded,
+    WeighingVoided,
 )
 from protocol.cards import Role
 from protocol.codes import claim_hash
 from tests.edge.station.bench import ZERO, Site, bin_code, card, card_text, stable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 async def guest_saves(site: Site, mass_g: int) -> str:
@@ -92,6 +99,50 @@ async def test_a_finished_receipt_is_shown_again_after_a_crash_but_not_an_old_on
     site.clock.now_s += 3600
     assert (await site.crash()).screen.name is Name.IDLE
     assert len(await site.bodies(DepositClosed)) == 1
+
+
+SCRIPT: tuple[tuple[Button, str | None, int], ...] = (
+    (Button.GUEST, None, 0),
+    (Button.MATERIAL, "pet", 1240),
+    (Button.CONFIRM, None, 1240),
+    (Button.MATERIAL, "paper", 1240),
+    (Button.TARE, None, 1240),
+    (Button.PRESET_TARE, "500", 2000),
+    (Button.CONFIRM, None, 2000),
+    (Button.VOID, None, 2000),
+    (Button.MATERIAL, "pet", 2000),
+    (Button.CONFIRM, None, 2000),
+    (Button.FINISH, None, 2000),
+    (Button.DONE, None, 0),
+)
+
+
+@pytest.mark.parametrize("turns", [1, 3, None])
+@pytest.mark.parametrize("cut_at", range(len(SCRIPT)))
+async def test_power_cut_at_any_moment_of_a_visit_loses_nothing_shown_as_saved(
+    site: Site, tmp_path: Path, cut_at: int, turns: int | None
+) -> None:
+    """The cut comes `turns` of the event loop after the last press, None: after it was answered."""
+    shown: dict[int, int] = {}
+    for step, (button, value, mass_g) in enumerate(SCRIPT[: cut_at + 1]):
+        await site.see(stable(mass_g))
+        pressing = asyncio.ensure_future(site.station.press(button, value))
+        for _ in range(turns if turns is not None and step == cut_at else 0):
+            await asyncio.sleep(0)
+        if turns is None or step < cut_at:
+            await pressing
+        shown = {line.seq: line.net_g for line in site.station.screen.lines} or shown
+    station = await site.cut_power(tmp_path / "image")
+    entries = await site.journal.entries(1, site.journal.head)
+    records = {entry.seq: entry.record.body for entry in entries}
+    voided = {body.weighing for body in records.values() if isinstance(body, WeighingVoided)}
+    kept = {seq: body.net_g for seq, body in records.items() if isinstance(body, WeighingRecorded)}
+    assert shown.items() <= kept.items()
+    lines = {line.seq: line.net_g for line in station.screen.lines}
+    assert lines == {seq: net_g for seq, net_g in kept.items() if seq not in voided}
+    closed = [body for body in records.values() if isinstance(body, DepositClosed)]
+    assert len(closed) == sum(isinstance(body, DepositOpened) for body in records.values())
+    assert sum(body.net_g for body in closed) == sum(lines.values())
 
 
 async def test_a_pickup_cut_off_is_closed_as_interrupted(site: Site) -> None:
