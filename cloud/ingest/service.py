@@ -8,19 +8,27 @@ those fails, the next finds its cursors stale and is decided again.
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
 
 from cloud.errors import UnavailableError
-from cloud.ingest.decide import all_places, carried_places, decide, needed_digests
+from cloud.ingest.batches import (
+    Arrival,
+    Batch,
+    Counters,
+    IngestReply,
+    decide_and_pack,
+    give_up,
+    held_by_epoch,
+    open_all,
+    reply_to,
+    tune_interpreter,
+)
+from cloud.ingest.decide import all_places, carried_places, needed_digests
 from cloud.ingest.enrolment import enrol
-from cloud.ingest.opening import Key, Refusal, is_enrolment, open_frame, take_apart
-from cloud.ingest.pack import Payloads, pack
+from cloud.ingest.opening import Refusal, is_enrolment, take_apart
 from cloud.ingest.reading import Reference
 from cloud.ingest.retry import Retry
 from cloud.ingest.store import DATA_ERRORS, QUERIES, StaleError, Store
@@ -35,11 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
     from uuid import UUID
 
-    from cloud.ingest.effects import Answer, Effects
+    from cloud.ingest.effects import Answer
     from cloud.ingest.views import EpochKey
     from cloud.kit.clock import Clock
     from cloud.kit.keyring import Keyring
-    from protocol.cose import Envelope
 
 INBOX_MAX = 256
 """Envelopes waiting to be opened, 64 KiB each at most."""
@@ -51,65 +58,12 @@ STALE_TRIES_MAX = 20
 DATABASE_RETRY_S = 0.5
 SUBMIT_DEADLINE_S = 30.0
 TRIES_MAX = 20
-"""Times that an envelope is tried again because Postgres was away, before its sender is told to try later."""
+"""Times that an envelope is tried again while Postgres is away, before its sender is told to try later."""
 CULPRITS_MAX = 64
 """Beyond this many bad records in a frame whole parts of it go to quarantine: it has an exit."""
-GC_THRESHOLD = 100_000
-SWITCH_INTERVAL_S = 0.001
 _SAMPLE_BYTES_MAX = 8192
 
-
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReply:
-    """What became of an envelope. `ack` is signed; without one, `code` says why (None: enrolled)."""
-
-    ack: bytes | None
-    code: str | None = None
-    message: str = ""
-
-
-@dataclass(slots=True)
-class _Arrival:
-    data: bytes
-    road: Road
-    expected: str | None
-    reply: asyncio.Future[IngestReply]
-    envelope: Envelope | None = None
-    opened: Opened | None = None
-    tries: int = 0
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Frames decided and packed; `arrivals` line up with the answers of `effects`."""
-
-    arrivals: list[_Arrival]
-    view: View
-    effects: Effects
-    payloads: Payloads
-
-    @property
-    def frames(self) -> list[Opened]:
-        return [each.opened for each in self.arrivals if each.opened is not None]
-
-
-@dataclass(slots=True)
-class Counters:
-    """What this process has seen since it started."""
-
-    frames: int = 0
-    records: int = 0
-    weighings: int = 0
-    quarantined: int = 0
-    refused: int = 0
-    dropped: int = 0
-    batches: int = 0
-    stale: int = 0
-    failures: int = 0
-    lag_s: float = 0.0
 
 
 class Ingest:
@@ -122,8 +76,8 @@ class Ingest:
         self._keyring = keyring
         self._clock = clock
         self._random = random_bytes
-        self._inbox: asyncio.Queue[_Arrival] = asyncio.Queue(INBOX_MAX)
-        self._ready: asyncio.Queue[_Batch] = asyncio.Queue(1)
+        self._inbox: asyncio.Queue[Arrival] = asyncio.Queue(INBOX_MAX)
+        self._ready: asyncio.Queue[Batch] = asyncio.Queue(1)
         self._cursors: dict[EpochKey, Cursor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reference: Reference | None = None
@@ -188,8 +142,8 @@ class Ingest:
     def _reference_over(self, connection: psycopg.AsyncConnection) -> Reference:
         return Reference(connection, self._document_key)
 
-    def _arrival(self, data: bytes, road: str, hint: str | None) -> _Arrival:
-        return _Arrival(data, Road(road), hint, asyncio.get_running_loop().create_future())
+    def _arrival(self, data: bytes, road: str, hint: str | None) -> Arrival:
+        return Arrival(data, Road(road), hint, asyncio.get_running_loop().create_future())
 
     # -- opening ------------------------------------------------------------------------------------------
 
@@ -203,12 +157,12 @@ class Ingest:
                 await self._give_back(arrivals)
                 raise
             except BaseException:
-                _fail(arrivals)
+                give_up(arrivals)
                 raise
             if batch is not None:
                 await self._ready.put(batch)
 
-    async def _gather(self) -> list[_Arrival]:
+    async def _gather(self) -> list[Arrival]:
         """The next arrival and those waiting behind it, up to the limits of a batch; one that was in a batch
         that failed is taken alone, so that it cannot drag others down again.
         """
@@ -221,26 +175,26 @@ class Ingest:
             size += len(arrivals[-1].data)
         return arrivals
 
-    async def _give_back(self, arrivals: Sequence[_Arrival]) -> None:
+    async def _give_back(self, arrivals: Sequence[Arrival]) -> None:
         """Back into the inbox as far as there is room; whoever is dropped is not acked and sends again."""
         for arrival in arrivals:
             arrival.tries += 1
             if arrival.tries >= TRIES_MAX:
-                _fail([arrival])
+                give_up([arrival])
             elif not arrival.reply.done():
                 try:
                     self._inbox.put_nowait(arrival)
                 except asyncio.QueueFull:
                     self.counters.dropped += 1
-                    _answer(arrival, IngestReply(None, "ingest.busy", "the intake is full; send it again"))
+                    reply_to(arrival, IngestReply(None, "ingest.busy", "the intake is full; send it again"))
 
-    async def _prepare(self, arrivals: list[_Arrival], reference: Reference, reader: Store) -> _Batch | None:
+    async def _prepare(self, arrivals: list[Arrival], reference: Reference, reader: Store) -> Batch | None:
         """Open everything, answer what needs no commit, decide and pack the frames."""
         for arrival in arrivals:
             await self._take_apart(arrival)
         framed = [each for each in arrivals if each.envelope is not None]
         keys = await reference.keys(each.envelope.key_id for each in framed if each.envelope)
-        outcomes = await asyncio.to_thread(_open_all, framed, keys)
+        outcomes = await asyncio.to_thread(open_all, framed, keys)
         opened = []
         for arrival, outcome in zip(framed, outcomes, strict=True):
             if isinstance(outcome, Refusal):
@@ -252,7 +206,7 @@ class Ingest:
         live = [each for each in opened if not await self._revoked(each, gateways)]
         return await self._decide(live, reference, reader) if live else None
 
-    async def _take_apart(self, arrival: _Arrival) -> None:
+    async def _take_apart(self, arrival: Arrival) -> None:
         envelope = take_apart(arrival.data)
         if isinstance(envelope, Refusal):
             await self._refuse(arrival, envelope)
@@ -261,16 +215,16 @@ class Ingest:
         else:
             arrival.envelope = envelope
 
-    async def _enrol(self, arrival: _Arrival) -> None:
+    async def _enrol(self, arrival: Arrival) -> None:
         connection = self._connections[0]
         async with connection.transaction():
             refusal = await enrol(connection, arrival.data, arrival.expected)
         if refusal is None:
-            _answer(arrival, IngestReply(None))
+            reply_to(arrival, IngestReply(None))
         else:
             await self._refuse(arrival, refusal)
 
-    async def _revoked(self, arrival: _Arrival, gateways: Mapping[str, object]) -> bool:
+    async def _revoked(self, arrival: Arrival, gateways: Mapping[str, object]) -> bool:
         assert arrival.opened is not None  # noqa: S101 - narrows the type
         gateway = arrival.opened.frame.gateway
         view = gateways.get(gateway)
@@ -279,14 +233,14 @@ class Ingest:
         await self._refuse(arrival, Refusal(gateway, "gateway.revoked", f"{gateway} is revoked"))
         return True
 
-    async def _decide(self, arrivals: list[_Arrival], reference: Reference, reader: Store) -> _Batch:
+    async def _decide(self, arrivals: list[Arrival], reference: Reference, reader: Store) -> Batch:
         frames = [each.opened for each in arrivals if each.opened is not None]
         view = await self._view(frames, reference, reader)
-        effects, payloads = await asyncio.to_thread(_decide_and_pack, frames, view, frozenset())
+        effects, payloads = await asyncio.to_thread(decide_and_pack, frames, view, frozenset())
         if len(self._cursors) > CURSORS_MAX:
             self._cursors.clear()
         self._cursors.update(effects.cursors)
-        return _Batch(arrivals, view, effects, payloads)
+        return Batch(arrivals, view, effects, payloads)
 
     async def _view(
         self, frames: Sequence[Opened], reference: Reference, reader: Store, *, wary: bool = False
@@ -313,7 +267,7 @@ class Ingest:
             stored=await reader.read_stored(carried_places(frames) + (all_places(frames) if wary else [])),
         )
 
-    async def _refuse(self, arrival: _Arrival, refusal: Refusal) -> None:
+    async def _refuse(self, arrival: Arrival, refusal: Refusal) -> None:
         """Note what was not taken in, one row per gateway, road, code and hour, and say so."""
         self.counters.refused += 1
         await self._connections[0].execute(
@@ -323,7 +277,7 @@ class Ingest:
                 arrival.data[:_SAMPLE_BYTES_MAX],
             ),
         )  # fmt: skip
-        _answer(arrival, IngestReply(None, refusal.code, refusal.detail))
+        reply_to(arrival, IngestReply(None, refusal.code, refusal.detail))
 
     # -- applying -----------------------------------------------------------------------------------------
 
@@ -337,17 +291,17 @@ class Ingest:
                 await self._give_back(batch.arrivals)
                 raise
             except BaseException:
-                _fail(batch.arrivals)
+                give_up(batch.arrivals)
                 raise
 
-    async def _commit(self, batch: _Batch, writer: Store) -> None:
+    async def _commit(self, batch: Batch, writer: Store) -> None:
         """Apply and commit a batch; if Postgres will not take it, find out which record is at fault."""
         try:
             await self._attempt(batch, writer)
         except DATA_ERRORS:
             await self._bisect(batch.arrivals, writer)
 
-    async def _attempt(self, batch: _Batch, writer: Store, suspects: Set[bytes] = frozenset()) -> None:
+    async def _attempt(self, batch: Batch, writer: Store, suspects: Set[bytes] = frozenset()) -> None:
         for _ in range(STALE_TRIES_MAX):
             try:
                 await writer.apply(batch.effects, batch.payloads, batch.view)
@@ -364,7 +318,7 @@ class Ingest:
                 return
         raise StaleError(f"cursors moved {STALE_TRIES_MAX} times while deciding")
 
-    async def _again(self, arrivals: Sequence[_Arrival], suspects: Set[bytes]) -> _Batch:
+    async def _again(self, arrivals: Sequence[Arrival], suspects: Set[bytes]) -> Batch:
         """Decide anew on cursors as they are committed now; looks warily for records stored before."""
         self.counters.stale += 1
         reference, reader = await self._connect_reader()
@@ -374,11 +328,11 @@ class Ingest:
         live = [each for each in arrivals if not await self._revoked(each, gateways)]
         frames = [each.opened for each in live if each.opened is not None]
         view = await self._view(frames, reference, reader, wary=True)
-        effects, payloads = _decide_and_pack(frames, view, suspects)
+        effects, payloads = decide_and_pack(frames, view, suspects)
         self._cursors.update(effects.cursors)
-        return _Batch(live, view, effects, payloads)
+        return Batch(live, view, effects, payloads)
 
-    async def _bisect(self, arrivals: Sequence[_Arrival], writer: Store) -> None:
+    async def _bisect(self, arrivals: Sequence[Arrival], writer: Store) -> None:
         """Halve until one frame is left, then find its culprits; everybody else is committed as usual."""
         if len(arrivals) == 1:
             await self._isolate(arrivals[0], writer)
@@ -387,7 +341,7 @@ class Ingest:
         for half in (arrivals[:middle], arrivals[middle:]):
             await self._commit(await self._again(half, frozenset()), writer)
 
-    async def _isolate(self, arrival: _Arrival, writer: Store) -> None:
+    async def _isolate(self, arrival: Arrival, writer: Store) -> None:
         """Commit one frame with every record in quarantine that Postgres will not take."""
         self.counters.failures += 1
         batch = await self._again([arrival], frozenset())
@@ -408,7 +362,7 @@ class Ingest:
             gateway = arrival.opened.frame.gateway if arrival.opened is not None else ""
             await self._refuse(arrival, Refusal(gateway, "ingest.unstorable", str(error)))
 
-    async def _passes(self, arrival: _Arrival, suspects: Set[bytes], writer: Store) -> bool:
+    async def _passes(self, arrival: Arrival, suspects: Set[bytes], writer: Store) -> bool:
         """Whether Postgres takes the frame with `suspects` set aside; changes nothing."""
         for _ in range(STALE_TRIES_MAX):
             trial = await self._again([arrival], suspects)
@@ -424,7 +378,7 @@ class Ingest:
             return True
         raise StaleError("cursors keep moving")
 
-    def _answer_all(self, batch: _Batch) -> None:
+    def _answer_all(self, batch: Batch) -> None:
         """Postgres has it: say so."""
         effects = batch.effects
         self.counters.batches += 1
@@ -433,9 +387,9 @@ class Ingest:
         self.counters.weighings += len(effects.weighings)
         self.counters.quarantined += len(effects.quarantine)
         self.counters.lag_s = (self._clock.wall_ms() - batch.view.received_ms) / 1000
-        held = _held_by_epoch(effects)
+        held = held_by_epoch(effects)
         for arrival, answer in zip(batch.arrivals, effects.answers, strict=True):
-            _answer(arrival, IngestReply(self._ack(answer, held)))
+            reply_to(arrival, IngestReply(self._ack(answer, held)))
 
     def _ack(self, answer: Answer, held: Mapping[EpochKey, list[Quarantined]]) -> bytes:
         cursor = answer.cursor
@@ -493,48 +447,11 @@ class Ingest:
         return uuid7(self._clock.wall_ms(), self._random)
 
 
-def tune_interpreter() -> None:
-    """Make this process fit for batches: thousands of rows at once, one thread packing while another waits.
-
-    Rows are plain tuples without cycles, so collecting garbage every 700 of them only costs (a third of
-    deciding, measured). A thread that waits for Postgres gets the interpreter back within a millisecond.
-    """
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-
-
-def _open_all(arrivals: Sequence[_Arrival], keys: Mapping[bytes, Key]) -> list[Opened | Refusal]:
-    return [open_frame(each.envelope, keys.get, each.expected) for each in arrivals if each.envelope]
-
-
-def _decide_and_pack(frames: Sequence[Opened], view: View, suspects: Set[bytes]) -> tuple[Effects, Payloads]:
-    effects = decide(frames, view, suspects)
-    return effects, pack(effects, view.received_ms)
-
-
-def _held_by_epoch(effects: Effects) -> dict[EpochKey, list[Quarantined]]:
-    """Quarantined records by the epoch that delivered them, at the seq where that epoch holds them."""
-    carriers = {row[3]: (row[0], row[7], row[8]) for row in effects.records if row[7] is not None}
-    held: dict[EpochKey, list[Quarantined]] = {}
-    for row in effects.quarantine:
-        gateway, epoch, seq = carriers.get(row.id, (row.gateway, row.epoch, row.seq))
-        held.setdefault((gateway, epoch or 0), []).append(Quarantined(seq or 0, row.code))
-    return held
-
-
-def _answer(arrival: _Arrival, reply: IngestReply) -> None:
-    if not arrival.reply.done():
-        arrival.reply.set_result(reply)
-
-
-def _fail(arrivals: Sequence[_Arrival]) -> None:
-    """Leave nobody waiting for a batch that is given up: without an ack the gateway sends it again."""
-    for arrival in arrivals:
-        _answer(arrival, IngestReply(None, "ingest.failed", "the cloud could not take this; it is logged"))
-
-
 async def _quiet_rollback(writer: Store) -> None:
     try:
         await writer.rollback()
     except psycopg.Error:
         return  # the connection is gone, and the transaction with it
+
+
+__all__ = ["Counters", "Ingest", "IngestReply"]
