@@ -32,6 +32,10 @@ _OPTIONS = {
     "listen_addresses": "",
     "max_connections": "60",
     "shared_buffers": "256MB",
+    "work_mem": "16MB",
+    "wal_buffers": "16MB",
+    "wal_level": "minimal",  # nobody replicates an embedded server: less is written for each weighing
+    "max_wal_senders": "0",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "timezone": "UTC",
