@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cloud.access.scopes import CITIZEN_SCOPES, OPERATOR_SCOPES
+from cloud.api import app as app_module
 from cloud.api.openapi import as_text
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ async def test_the_description_is_openapi_3_1_with_problems_and_examples(cloud: 
 
 
 async def test_the_kept_description_is_the_apps(cloud: Cloud) -> None:
-    kept = Path("cloud/api/openapi.json").read_text(encoding="utf-8")
+    kept = Path(app_module.__file__).with_name("openapi.json").read_text(encoding="utf-8")
     assert kept == as_text(cloud.app), "run: reloop-cloud openapi > cloud/api/openapi.json"
 
 
