@@ -14,14 +14,18 @@ from typing import Self
 
 from firmware_sim.errors import KioskError, LinkError
 from firmware_sim.fault_plan import Device, FaultEvent, timeline
+from firmware_sim.faults import Fault
+from firmware_sim.indication import Condition
 from firmware_sim.kiosk import Kiosk
-from firmware_sim.people import visits
+from firmware_sim.people import PLATE_REST_S, visits
 from firmware_sim.scale import SimulatedScale
 from firmware_sim.scanner import SimulatedScanner
 from firmware_sim.scenario import Scenario
 from firmware_sim.visitor import PATIENCE_S, Outcome, Visitor
 
 KIOSK_DEADLINE_S = 60.0
+# More than this off zero on an empty plate is nothing that zero tracking will mend.
+ZERO_LOST_DIVISIONS = 2
 MAX_DIARY_BYTES = 64 * 1024 * 1024
 
 
@@ -101,7 +105,7 @@ class SimulatedSite:
 
     def summary(self) -> dict[str, object]:
         """How many visits ended how, what was seen as saved, and the seed that repeats it all."""
-        names = ("visits", "finished", "cancelled", "gave_up", "saved", "saved_g", "faults")
+        names = ("visits", "finished", "cancelled", "gave_up", "saved", "saved_g", "faults", "attended")
         counts = {name: self.counts[name] for name in names}
         return {"scenario": self.scenario.name, "seed": self.scenario.seed, **counts}
 
@@ -123,6 +127,25 @@ class SimulatedSite:
             if await _set_within(stop, min(arrival_s, end_s) - self._now()) or self._now() >= end_s:
                 return
             self._record(await self._visitor.perform(visit))
+            await self._attend()
+
+    async def _attend(self) -> None:
+        """What a shopkeeper does with an empty scale that no longer shows zero: switch it off and on again.
+
+        That happens after it came back to power with a bag on the plate and took the bag for zero.
+        """
+        await asyncio.sleep(PLATE_REST_S)
+        shown = self.scale.indication
+        if self.scale.load_g or self.scale.faults or shown is None:
+            return
+        if (
+            shown.condition is Condition.MOTION
+            or abs(shown.gross_g) <= ZERO_LOST_DIVISIONS * shown.division_g
+        ):
+            return
+        self.counts["attended"] += 1
+        self.scale.fault(Fault.POWER_CUT)
+        self.scale.fault(Fault.POWER_CUT, on=False)
 
     def _record(self, outcome: Outcome) -> None:
         self.counts["visits"] += 1
