@@ -114,7 +114,7 @@ WITH credited AS (
     ON CONFLICT (party, material) DO UPDATE SET net_g = custody_balances.net_g + excluded.net_g
 ), told AS (
     INSERT INTO events (type, key, payload)
-    SELECT 'weighing.credited', id::text,
+    SELECT CASE WHEN pending THEN 'weighing.held_back' ELSE 'weighing.credited' END, id::text,
            jsonb_build_object('account', account_id, 'points', points, 'net_g', net_g, 'material', material)
       FROM credited
 )

@@ -84,6 +84,7 @@ class Ingest:
         self._reader: Store | None = None
         self._writer: Store | None = None
         self._connections: list[psycopg.AsyncConnection] = []
+        self._upgraded = False
         self.counters = Counters()
 
     async def __aenter__(self) -> Ingest:
@@ -130,7 +131,7 @@ class Ingest:
         return await self._retry({"ids": list(record_ids), "codes": None}, by)
 
     async def retry_unknown(self) -> dict[UUID, str | None]:
-        """Try every record of a kind that was unknown: after an upgrade some may be known."""
+        """Try every record of unknown kind, as each start does: after an upgrade some may be known."""
         return await self._retry({"ids": None, "codes": ["record.unknown_kind"]}, "upgrade")
 
     async def _retry(self, which: Mapping[str, object], by: str) -> dict[UUID, str | None]:
@@ -149,6 +150,9 @@ class Ingest:
 
     async def _open_batches(self) -> None:
         reference, reader = await self._connect_reader()
+        if not self._upgraded:
+            await self.retry_unknown()
+            self._upgraded = True
         while True:
             arrivals = await self._gather()
             try:

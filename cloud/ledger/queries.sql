@@ -33,13 +33,24 @@ SELECT t.id, t.debit, t.credit, t.amount
  ORDER BY t.credit, t.id
 
 -- name: unpend
-UPDATE weighings SET pending = false WHERE id = ANY(%(ids)s)
+WITH released AS (
+    UPDATE weighings SET pending = false WHERE id = ANY(%(ids)s) RETURNING id, account_id, points, net_g, material
+)
+INSERT INTO events (type, key, payload)
+SELECT 'weighing.credited', id::text,
+       jsonb_build_object('account', account_id, 'points', points, 'net_g', net_g, 'material', material)
+  FROM released
 
 -- name: lock_claim
 SELECT hash, account_id, deposit_id, claimed_by FROM claims WHERE hash = %(hash)s FOR UPDATE
 
 -- name: mark_claimed
-UPDATE claims SET claimed_by = %(citizen)s, claimed_at = now() WHERE hash = %(hash)s
+WITH claimed AS (
+    UPDATE claims SET claimed_by = %(citizen)s, claimed_at = now() WHERE hash = %(hash)s RETURNING *
+)
+INSERT INTO events (type, key, payload)
+SELECT 'deposit.claimed', encode(hash, 'hex'), jsonb_build_object('citizen', claimed_by, 'deposit', deposit_id)
+  FROM claimed
 
 -- name: set_heir
 UPDATE accounts SET heir = %(heir)s WHERE id = %(id)s

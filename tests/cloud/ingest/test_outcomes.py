@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import cbor2
 import pytest
 
+from cloud.ingest.service import Ingest
+from cloud.kit.clock import SystemClock
 from protocol.acks import Verdict
 from protocol.bodies import DepositOpened, HolderKind, Outcome, PickupClosed, PickupOpened
 from protocol.codes import gateway_code_secret, new_gateway_code
@@ -239,3 +242,19 @@ async def test_an_enrolment_under_a_wrong_code_is_refused(site: Site) -> None:
 
 async def test_retrying_what_is_not_held_does_nothing(site: Site) -> None:
     assert await site.ingest.retry([UUID(int=1)]) == {}
+
+
+async def test_records_of_unknown_kind_are_tried_again_at_every_start(site: Site) -> None:
+    deposit = site.gateway.open()
+    site.gateway.weigh(deposit, 700, "steel", rate=None, points=None)
+    site.gateway.append_bytes(cbor2.dumps([99, 3, 3, 1, 3, 7, []]))
+    await site.send(site.gateway.frame())
+    # As if this version were the first to know the weighing's kind.
+    site.write("UPDATE quarantine SET code = 'record.unknown_kind'")
+    add_catalog(site.url, site.keyring, 2, {"steel": 1_000})
+    async with Ingest(site.url, site.keyring, SystemClock(), secrets.token_bytes) as started:
+        site.gateway.visit()
+        await started.submit(site.gateway.frame(), "https", None)
+    assert site.balance(PSEUDONYM) == 12_700
+    assert site.held() == [(3, "record.unknown_kind")]
+    assert site.rows("SELECT decided_by FROM quarantine WHERE state = 'retried'") == [("upgrade",)]

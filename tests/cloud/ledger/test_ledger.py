@@ -68,6 +68,7 @@ async def test_a_guests_deposit_is_claimed_once(site: Site) -> None:
         await claim(site, BIKRAM)
     assert (await balance(site, ANNA)).points == 12_000
     assert site.balance(b"guest:" + HASH, "holding") == 0
+    assert site.one("SELECT payload->>'citizen' FROM events WHERE type = 'deposit.claimed'") == str(ANNA)
 
 
 async def test_of_many_claims_at_once_one_wins(site: Site) -> None:
@@ -203,6 +204,8 @@ async def test_pending_awards_of_a_fork_are_posted_once_or_voided(site: Site) ->
     async with site.engine.begin() as connection:
         assert await ledger.withdraw(connection, waiting) == 1
     assert await balance(site, citizen) == Balance(42_000, 0, 0)
+    told = site.rows("SELECT type, count(*) FROM events GROUP BY type ORDER BY type")
+    assert told == [("weighing.credited", 3), ("weighing.held_back", 2)]
 
 
 @pytest.mark.parametrize(
