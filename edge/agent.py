@@ -86,6 +86,7 @@ class Agent:
         self._notifier.ready(self.report().line())
         try:
             await self._supervise(stop)
+            await self._station.settle()
             await journal.append(GatewayStopped("asked to"))
         finally:
             stop_metrics()

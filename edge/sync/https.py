@@ -50,10 +50,14 @@ class HttpsLink:
 
     async def announce(self, status: Status) -> None:  # noqa: ARG002 - requests are their own birth
         """Fetch the manifest: on this road we ask, nobody tells."""
-        await self.fetch(Name.MANIFEST)
+        await self._get(Name.MANIFEST)
 
-    async def fetch(self, name: str) -> None:
-        """Get a document. Raises RoadError, RoadRefused."""
+    async def fetch(self, names: list[str], status: Status) -> None:  # noqa: ARG002 - names are enough
+        """Get documents. Raises RoadError, RoadRefused."""
+        for name in names:
+            await self._get(name)
+
+    async def _get(self, name: str) -> None:
         response = await self._request("GET", f"documents/{name}")
         if len(response.content) > DOCUMENT_BYTES_MAX:
             raise RoadError(f"document {name} is over the limit")

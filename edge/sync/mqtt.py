@@ -94,7 +94,6 @@ class MqttLink:
         self._client = client
         self._settings = settings
         self._messages = client.messages
-        self._last_status: Status | None = None
         self._publishing = asyncio.Lock()  # one at a time, so that a refusal is known to be its own
 
     async def send(self, envelope: bytes) -> None:
@@ -103,13 +102,11 @@ class MqttLink:
 
     async def announce(self, status: Status) -> None:
         """Publish the retained birth."""
-        self._last_status = status
         await self._publish(topic(self._settings.gateway, Lane.STATUS), write_status(status), retain=True)
 
-    async def fetch(self, name: str) -> None:  # noqa: ARG002 - the birth names what we hold
+    async def fetch(self, names: list[str], status: Status) -> None:  # noqa: ARG002 - the status tells
         """Announce again: the cloud sends whatever differs from the manifest."""
-        if self._last_status is not None:
-            await self.announce(self._last_status)
+        await self.announce(status)
 
     async def receive(self) -> Downlink:
         """The next ack, manifest or document part. Raises RoadError when the connection is gone."""

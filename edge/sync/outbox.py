@@ -93,8 +93,8 @@ async def next_frame(wiring: Wiring, plan: Plan) -> tuple[Frame, bytes]:
     bytes_max = min(plan.bytes_max * _EXPANSION_MAX, FRAME_EXPANDED_BYTES_MAX - _HEADER_ALLOWANCE)
     records = await journal.read(first, bytes_max)
     previous = await journal.digest_at(first - 1)
-    if previous is None or not records:
-        raise FrameError(f"record {first} is no longer in the journal", code="frame.pruned")
+    if previous is None:
+        raise FrameError(f"what precedes record {first} is no longer in the journal", code="frame.pruned")
     clock = wiring.clock
     sample = ClockSample(journal.boot, clock.mono_ms(), clock.wall_ms(), clock.quality())
 

@@ -81,8 +81,8 @@ class Link(Protocol):
     async def announce(self, status: Status) -> None:
         """Say that we are here and what we hold. Raises RoadError."""
 
-    async def fetch(self, name: str) -> None:
-        """Ask for a document; it comes through `receive`. Raises RoadError."""
+    async def fetch(self, names: list[str], status: Status) -> None:
+        """Ask for documents; they come through `receive`. `status` says what we hold. Raises RoadError."""
 
     async def receive(self) -> Downlink:
         """The next thing the cloud sent. Raises RoadError when the link is gone."""

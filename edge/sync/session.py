@@ -136,8 +136,8 @@ class Session:
             try:
                 if again:
                     await self._sent(self._link.announce(self._wiring.status()))
-                for name in wanted:
-                    await self._sent(self._link.fetch(name))
+                if wanted:
+                    await self._sent(self._link.fetch(wanted, self._wiring.status()))
             except RoadRefused as refused:
                 # Documents that cannot be had are no reason to keep weighings back.
                 self._wiring.traffic.alarm("document.refused")
