@@ -2,12 +2,14 @@
 
 Owns: making the cluster, starting, watching and stopping the server. Uses nothing else of that wheel: its
 own starter opens the permissions of parent folders and does not notice a killed server. As root the server
-runs in a user namespace in which it is an ordinary user, because Postgres refuses to run as root.
+runs in a user namespace in which it is an ordinary user, because Postgres refuses to run as root; where
+namespaces are not to be had (most containers), as nobody who may pass through folders that are root's.
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import os
@@ -27,7 +29,11 @@ START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
 _POLL_S = 0.05
 _SOCKET_PATH_MAX = 90  # a socket's path must fit sockaddr_un (107), with Postgres's own file name
-_AS_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+_AS_MAPPED_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+_AS_NOBODY = (
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"),
+    *("--inh-caps=-all,+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"),
+)
 _OPTIONS = {
     "listen_addresses": "",
     "max_connections": "60",
@@ -244,7 +250,14 @@ def binaries() -> Path:
 
 def _command(program: str) -> list[str]:
     path = str(binaries() / program)
-    return [*_AS_USER, path] if os.getuid() == 0 else [path]
+    return [*_as_user(), path] if os.getuid() == 0 else [path]
+
+
+@functools.cache
+def _as_user() -> tuple[str, ...]:
+    """How root becomes somebody else here; found out once."""
+    mapped = subprocess.run([*_AS_MAPPED_USER, "true"], capture_output=True, check=False)
+    return _AS_MAPPED_USER if mapped.returncode == 0 else _AS_NOBODY
 
 
 def _environment() -> dict[str, str]:
