@@ -8,6 +8,7 @@ namespaces are not to be had (most containers), as nobody who may pass through f
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import functools
 import hashlib
@@ -31,7 +32,9 @@ _POLL_S = 0.05
 _SOCKET_PATH_MAX = 90  # a socket's path must fit sockaddr_un (107), with Postgres's own file name
 _AS_MAPPED_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 _AS_NOBODY = (
-    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"),
+    # Without no_setuid_fixup access(2) would ignore the capability, and initdb asks by it.
+    *("setpriv", "--securebits=+no_setuid_fixup", "--no-new-privs"),
+    *("--reuid=65534", "--regid=65534", "--clear-groups"),
     *("--inh-caps=-all,+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"),
 )
 _OPTIONS = {
@@ -103,6 +106,9 @@ class EmbeddedPostgres:
                 self._initialise()
             self._end_orphan()
             self._launch()
+            atexit.register(
+                self.stop
+            )  # whatever ends this process by an error must not leave a server behind
             self._watch = threading.Thread(target=self._keep, name="postgres-watch", daemon=True)
             self._watch.start()
         self._wait_ready()
@@ -111,6 +117,7 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server if it is ours: fast shutdown, then by force at the deadline."""
         self._stopping.set()
+        atexit.unregister(self.stop)
         with self._guard:
             process, self._process = self._process, None
             if process is not None:
