@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DRAIN_S = 180.0
-_LOOK_S = 0.01
+_LOOK_S = 0.025
 
 
 @dataclass(frozen=True, slots=True)
