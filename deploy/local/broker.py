@@ -46,6 +46,9 @@ class Broker:
         self.auth = folder / "auth"
         self.pid_file = folder / "broker.pid"
         self._folder = folder
+        self._mosquitto = shutil.which("mosquitto", path=_PATH)
+        self.mqtt_version = 5 if self._mosquitto else 4
+        """5, or 4 for MQTT 3.1.1, which is all that amqtt speaks."""
         self.process = Process("broker", self._command(), folder / "broker.log")
 
     def start(self) -> None:
@@ -56,9 +59,8 @@ class Broker:
         self.pid_file.write_text(f"{self.process.pid}\n")
 
     def _command(self) -> list[str]:
-        mosquitto = shutil.which("mosquitto", path=_PATH)
-        if mosquitto is not None:
-            return [mosquitto, "-c", str(self._folder / "mosquitto.conf")]
+        if self._mosquitto is not None:
+            return [self._mosquitto, "-c", str(self._folder / "mosquitto.conf")]
         return [sys.executable, "-m", "deploy.local.amqtt_broker", str(self.port)]
 
     def _write_files(self) -> None:

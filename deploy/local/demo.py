@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.5
 
-console = Console(stderr=True)
+console = Console(stderr=True, log_path=False)
 
 
 def run_for(points: DropPoints, seconds: float, *, outage: bool) -> None:

@@ -52,6 +52,7 @@ class Cloud:
             "RELOOP_HTTP_HOST": "127.0.0.1",
             "RELOOP_HTTP_PORT": str(self.http_port),
             "RELOOP_MQTT_URL": f"mqtt://cloud:{password}@127.0.0.1:{self.broker.port}",
+            "RELOOP_MQTT_VERSION": str(self.broker.mqtt_version),
             "RELOOP_BROKER_AUTH_DIR": str(self.broker.auth),
             "RELOOP_BROKER_PID_FILE": str(self.broker.pid_file),
         }
@@ -126,6 +127,7 @@ class Site:
     devices: Devices
     https_port: int
     mqtt_port: int
+    mqtt_version: int = 5
     roads: tuple[str, ...] = ("mqtt", "https")
     link: Link | None = None
     spread_s: float = 2.0
@@ -191,6 +193,7 @@ class Site:
                 https_url=f"http://127.0.0.1:{self.https_port}",
                 mqtt_host="127.0.0.1",
                 mqtt_port=self.mqtt_port,
+                mqtt_version=self.mqtt_version,
                 roads=list(self.roads),
                 spread_s=self.spread_s,
             ),
@@ -237,7 +240,8 @@ class Stack:
     def add_site(self, name: str, devices: Devices, **options: Any) -> Site:
         """A drop point behind a link of its own; not claimed, not started."""
         link, ports = self._links.add(name, self.cloud.http_port, self.cloud.broker.port)
-        site = Site(name, self.folder / name, devices, ports[0], ports[1], link=link, **options)
+        version = self.cloud.broker.mqtt_version
+        site = Site(name, self.folder / name, devices, *ports, mqtt_version=version, link=link, **options)
         site.write_config()
         self.sites.append(site)
         return site
