@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deploy.local.stack import Site
 
 _SCREEN_S = 30.0
+_TRIES_MAX = 20
 
 
 @contextlib.contextmanager
@@ -86,10 +87,11 @@ class Person:
     def weigh(self) -> float:
         """Confirm what lies there; seconds from the press until the screen said saved."""
         self.await_button("confirm")
-        while True:
+        for _ in range(_TRIES_MAX):
             begun = time.perf_counter()
             screen = self.press("confirm")
             seconds = time.perf_counter() - begun
             if screen["name"] == "saved":
                 return seconds
             assert screen["message"] == "not_stable", screen
+        raise AssertionError(f"the scale never came to rest: {screen}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.bench.figures import Figure, Spread
 
-_COLUMNS = ("", "measured", "against", "peer or limit", "ratio", "aim", "")
+_COLUMNS = ("", "measured", "", "against", "peer or limit", "ratio", "aim", "")
 
 
 def table_of(figures: Sequence[Figure]) -> Table:
@@ -23,7 +23,8 @@ def table_of(figures: Sequence[Figure]) -> Table:
     for figure in figures:
         table.add_row(
             figure.name,
-            f"{_shown(figure.measured)} {figure.unit}",
+            _shown(figure.measured),
+            figure.unit,
             figure.against,
             _shown(figure.peer),
             _shown(figure.ratio),
@@ -41,7 +42,8 @@ def line_of(figures: Sequence[Figure], facts: dict[str, object]) -> str:
             **facts,
             "met": all(figure.met for figure in figures),
             "figures": [_plain(figure) for figure in figures],
-        }
+        },
+        ensure_ascii=False,
     )
 
 
