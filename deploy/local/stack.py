@@ -241,7 +241,9 @@ class Stack:
         """A drop point behind a link of its own; not claimed, not started."""
         link, ports = self._links.add(name, self.cloud.http_port, self.cloud.broker.port)
         version = self.cloud.broker.mqtt_version
-        site = Site(name, self.folder / name, devices, *ports, mqtt_version=version, link=link, **options)
+        site = Site(
+            name, self.folder / name, devices, ports[0], ports[1], mqtt_version=version, link=link, **options
+        )
         site.write_config()
         self.sites.append(site)
         return site
