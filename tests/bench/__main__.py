@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -52,7 +54,7 @@ def bench(
     if unknown:
         raise typer.BadParameter(f"no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
     with tempfile.TemporaryDirectory(prefix="reloop-bench-", dir=folder) as where, _progress() as say:
-        setup = Setup(Path(where), rounds, say)
+        setup = Setup(Path(where), rounds, say, {"load_before": round(os.getloadavg()[0], 2)})
         figures = [figure for name in chosen for figure in BENCHES[name](setup)]
     Console(width=None if sys.stdout.isatty() else 150).print(table_of(figures))
     typer.echo(line_of(figures, setup.facts))
@@ -67,7 +69,8 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point; ended by SIGTERM it still stops what it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     typer.run(bench)
 
 
