@@ -6,6 +6,7 @@ Does not own readings (`devices`), nor who is credited (`deposit`).
     plate                       what happens                               becomes
     any                         stable zero                                armed, nothing saved on it; a
                                                                            tare against a saved load is gone
+    armed                       a mass below zero: its zero is wrong       unarmed, else the same
     armed                       a load is captured                         unarmed, that gross is saved
     unarmed, load saved         TARE, stable reading = the saved load      armed, net counts from there
                                 (within one division)
@@ -64,6 +65,10 @@ class Tare:
 
 
 NO_TARE = Tare()
+_DRIFT_DIVISIONS = 2
+"""Creep and drift may show this much less than nothing on an empty plate."""
+_DIVISION_G = 10
+"""Assumed of dialects that do not tell their division."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +94,22 @@ class Capture:
 
 
 def observed(plate: Plate, view: ScaleView) -> Plate:
-    """The plate after one look at the scale: a stable zero arms, everything else changes nothing."""
+    """The plate after one look at the scale: a stable zero arms, a mass below zero disarms.
+
+    A scale that was switched on under a load took it for zero: once that load is lifted it shows less than
+    nothing, and what is put on next would count only as the difference.
+    """
+    if view.health == "ok" and _below_zero(view):
+        return replace(plate, armed=False)
     if view.health != "ok" or not view.zero:
         return plate
     return Plate(armed=True, tare=NO_TARE if plate.saved_g is not None else plate.tare)
+
+
+def _below_zero(view: ScaleView) -> bool:
+    if view.reading is None or view.stable_g is None:
+        return view.reading is not None and view.reading.status is Status.UNDERLOAD
+    return view.stable_g < -_DRIFT_DIVISIONS * (view.reading.division_g or _DIVISION_G)
 
 
 def refusal(view: ScaleView) -> Message | None:

@@ -39,6 +39,15 @@ def test_only_a_stable_zero_of_a_healthy_scale_arms() -> None:
         assert observed(Plate(), view) == Plate()
 
 
+def test_a_mass_below_zero_disarms_because_the_zero_was_taken_under_a_load() -> None:
+    for view in (stable(-4741), refused(Status.UNDERLOAD)):
+        lifted = observed(ARMED, view)
+        assert not lifted.armed
+        assert weigh(lifted, stable(70), RULES) is Message.NOT_ARMED
+        assert observed(lifted, ZERO).armed
+    assert observed(ARMED, stable(-10)) == ARMED
+
+
 def test_a_zero_forgets_the_saved_load_and_the_tare_against_it_but_keeps_a_container() -> None:
     assert observed(on_saved(1000), ZERO) == ARMED
     container = Plate(armed=True, tare=Tare(TareKind.WEIGHED, 300))
