@@ -168,10 +168,18 @@ class _Services:
 def _listening(runtime: Runtime) -> socket.socket:
     """The API's socket. Raises ConfigError if the address is taken: uvicorn would only end the process."""
     host, port = runtime.settings.http_host, runtime.settings.http_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle off only where TCP is named; else answers wait 40 ms for a delayed ack.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family is socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+        return listener
     except OSError as error:
+        listener.close()
         raise ConfigError(
             f"cannot listen on {host}:{port} ({error.strerror}); set RELOOP_HTTP_PORT to another port",
             code="config.port_taken",
