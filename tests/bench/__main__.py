@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from deploy.local.processes import StartError
+from deploy.local.stack import CommandError
 from tests.bench import agent, append, drain, ingest, latency
 from tests.bench.report import line_of, table_of
 from tests.bench.setup import Setup
@@ -71,7 +73,11 @@ def _progress() -> Iterator[Callable[[str], None]]:
 def main() -> None:
     """Entry point; ended by SIGTERM it still stops what it started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    typer.run(bench)
+    try:
+        typer.run(bench)
+    except (StartError, CommandError, TimeoutError) as error:
+        console.print(f"[bold red]bench failed:[/] {error}", highlight=False)
+        raise SystemExit(1) from error
 
 
 if __name__ == "__main__":

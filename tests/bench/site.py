@@ -68,11 +68,12 @@ def drain(site: Site) -> Drained:
 
 
 def _when(site: Site, true: Callable[[dict[str, Any]], bool]) -> float:
-    """The time at which the agent's status is so. Raises TimeoutError."""
+    """The time at which the agent's status is so. Raises TimeoutError, at once if the agent has ended."""
     deadline = time.perf_counter() + _DRAIN_S
-    while (now := time.perf_counter()) < deadline:
+    while (now := time.perf_counter()) < deadline and site.agent.running:
         with contextlib.suppress(OSError):  # it is starting
             if true(site.status()):
                 return now
         time.sleep(_LOOK_S)
-    raise TimeoutError(f"{site.name} did not drain within {_DRAIN_S:.0f} s:\n{site.agent.tail()}")
+    how = f"within {_DRAIN_S:.0f} s" if site.agent.running else "before it ended"
+    raise TimeoutError(f"{site.name} did not drain {how}:\n{site.agent.tail()}")
