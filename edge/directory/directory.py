@@ -65,7 +65,10 @@ class _InForce:
 
 
 class Directory:
-    """What this gateway knows of the cloud. Use `Directory.open`; belongs to one thread."""
+    """What this gateway knows of the cloud. Use `Directory.open`.
+
+    One thread at a time may apply and trust; others may read meanwhile, and see what was or what is.
+    """
 
     def __init__(self, storage: Storage, root_public_key: bytes | None, clock: Clock) -> None:
         self._storage = storage
@@ -212,7 +215,7 @@ class Directory:
             self._storage.forget(held.name)
 
     def _put(self, document: Document, body: _Body) -> None:
-        self._in_force[document.name] = _InForce(document, body)
+        self._in_force = self._in_force | {document.name: _InForce(document, body)}
         if isinstance(body, RevocationsBody):
             self._revoked = _sorted_serials(body.serials)
 

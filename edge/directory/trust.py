@@ -24,7 +24,9 @@ class TrustedTime:
     def hear(self, signed_ms: int) -> None:
         """The cloud has signed this time; an earlier one than known tells nothing."""
         if signed_ms > self.earliest_ms():
-            self.signed_ms, self._heard_mono_ms = signed_ms, self._clock.mono_ms()
+            # In this order: whoever reads in between must not take old age for new.
+            self._heard_mono_ms = self._clock.mono_ms()
+            self.signed_ms = signed_ms
 
     def earliest_ms(self) -> int:
         """It is not earlier than this."""

@@ -136,9 +136,9 @@ class AsyncJournal:
         """As `Journal.entries`, as a list; keep the range short."""
         return await self._read(lambda: list(self.journal.entries(first, last)))
 
-    async def acknowledge(self, through: int, server_time_ms: int = 0) -> None:
+    async def acknowledge(self, through: int, server_time_ms: int = 0, epoch: int | None = None) -> None:
         """As `Journal.acknowledge`."""
-        await self._write(self.journal.acknowledge, through, server_time_ms)
+        await self._write(self.journal.acknowledge, through, server_time_ms, epoch)
 
     async def quarantined(self, seq: int, code: str) -> None:
         """As `Journal.quarantined`."""

@@ -244,12 +244,14 @@ class Journal:
         for seq, data, digest in self._reader.rows(first, last):
             yield Entry(seq, digest, data)
 
-    def acknowledge(self, through: int, server_time_ms: int = 0) -> None:
+    def acknowledge(self, through: int, server_time_ms: int = 0, epoch: int | None = None) -> None:
         """The cloud has committed everything up to `through`; a restored cloud moves it back.
 
         `server_time_ms` is the time its ack signs; what is kept how long is counted in it. Raises
-        JournalError `journal.range` beyond the head.
+        JournalError `journal.range` beyond the head, `journal.epoch` if `epoch` is not the present one.
         """
+        if epoch not in {None, self.epoch}:
+            raise JournalError("what was acknowledged is of an epoch that is over", code="journal.epoch")
         if not 0 <= through <= self.head:
             raise JournalError(
                 f"seq {through} cannot be acknowledged, the journal ends at {self.head}", code="journal.range"
