@@ -5,6 +5,8 @@ One composition, used by the running agent and by a command that works in its ab
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from edge.errors import EdgeError
 from edge.identity import Identity, enrolled, load_identity
 from edge.journal import AsyncJournal, Journal
 from edge.sync.downlink import Documents
+from edge.sync.echoes import Echoes
 from edge.sync.outbox import Traffic, Wiring
 from edge.version import VERSION
 from protocol.documents import KeyUse
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from edge.config import Settings
     from protocol.acks import Ack
     from protocol.cose import SigningKey
+
+
+_LOGGER = logging.getLogger("reloop.core")
 
 
 class UnclaimedError(EdgeError):
@@ -45,10 +51,14 @@ class Member:
     key: SigningKey
     folder: Path
 
-    def acknowledged(self) -> None:
-        """An ack proves that the cloud knows our key."""
-        if self.identity.enrolment_secret is not None:
-            self.identity = enrolled(self.folder, self.identity)
+    async def acknowledged(self) -> None:
+        """An ack proves that the cloud knows our key. A disk that refuses is asked again at the next ack."""
+        if self.identity.enrolment_secret is None:
+            return
+        try:
+            self.identity = await asyncio.to_thread(enrolled, self.folder, self.identity)
+        except OSError as error:
+            _LOGGER.warning("the one-time secret cannot be forgotten yet: %s", error)
 
     def enrolment(self) -> bytes | None:
         """What to send first, None once enrolled."""
@@ -81,6 +91,7 @@ class Core:
             enrolment=member.enrolment,
             acknowledged=self._acknowledged,
             traffic=self.traffic,
+            echoes=Echoes(folder / "courier.json"),
         )
 
     def status(self) -> Status:
@@ -103,9 +114,9 @@ class Core:
         journal = self.journal
         return Status(online=False, gateway=journal.gateway, epoch=journal.epoch, boot=journal.boot)
 
-    def _acknowledged(self, ack: Ack) -> None:
-        self.member.acknowledged()
-        self.directory.trust_time(ack.server_time_ms)
+    async def _acknowledged(self, ack: Ack) -> None:
+        await self.member.acknowledged()
+        await self.documents.trust_time(ack.server_time_ms)
 
     async def close(self) -> None:
         """Let appends finish, close the files."""

@@ -5,6 +5,7 @@ Owns: comparing the manifest with what is held, joining parts, applying. Does no
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class Documents:
         self._alarm = alarm
         self._offered: dict[str, bytes] = {}
         self._joiners: dict[str, PartJoiner] = {name: PartJoiner() for name in _ORDER}
+        self._writing = asyncio.Lock()  # the directory's file has one writer, which is no event loop
 
     @property
     def wanted(self) -> list[str]:
@@ -67,12 +69,18 @@ class Documents:
         if name == Name.MANIFEST:
             self._manifest(data)
             return
-        applied = self._directory.apply(name, data)
+        async with self._writing:
+            applied = await asyncio.to_thread(self._directory.apply, name, data)
         if applied.changed:
             document = applied.document
             await self._journal.append(
                 DocumentApplied(document.name, document.generation, document.version, document.digest)
             )
+
+    async def trust_time(self, server_time_ms: int) -> None:
+        """The cloud has signed this time: what is held is at least that old."""
+        async with self._writing:
+            await asyncio.to_thread(self._directory.trust_time, server_time_ms)
 
     def _manifest(self, data: bytes) -> None:
         key_for = self._directory.key_for_document()

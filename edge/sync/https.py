@@ -6,12 +6,13 @@ Any answer but ours counts as silence: a captive portal's 200 is not an ack (it 
 from __future__ import annotations
 
 import asyncio
-import socket
+import re
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from edge.sync.progress import moved_bytes
 from edge.sync.roads import (
     AckArrived,
     DocumentArrived,
@@ -20,18 +21,24 @@ from edge.sync.roads import (
     RoadError,
     RoadName,
     RoadRefused,
+    TooLarge,
 )
-from protocol.documents import DOCUMENT_BYTES_MAX, Name
+from protocol.acks import ACK_BYTES_MAX
+from protocol.documents import SIGNED_BYTES_MAX, Name
 
 if TYPE_CHECKING:
+    import socket
+    import ssl
     from collections.abc import AsyncIterator
 
     from protocol.status import Status
 
 _ENVELOPE_TYPE = "application/cose"
 _ANSWERS_MAX = 64
-_SEND_BUFFER_BYTES = 16 * 1024  # small, so that a write that returns means the network took it
-_REFUSED = {401, 403, 404, 409, 410, 413, 415, 422}
+_CONNECTIONS_MAX = 2
+_WORDS_MAX = 200
+_EXPLANATION_BYTES_MAX = 2048
+"""Of an answer that is not ours only so much is looked at."""
 
 
 class HttpsLink:
@@ -41,12 +48,13 @@ class HttpsLink:
         self._client = client
         self._gateway = gateway
         self._answers: asyncio.Queue[Downlink] = asyncio.Queue(_ANSWERS_MAX)
+        self._sockets: set[socket.socket] = set()  # at most _CONNECTIONS_MAX are open
 
     async def send(self, envelope: bytes) -> None:
         """Post a frame or enrolment; its ack comes through `receive`. Raises RoadError, RoadRefused."""
-        response = await self._request("POST", "frames", envelope)
-        if response.content:
-            await self._answers.put(AckArrived(response.content))
+        answer = await self._request("POST", "frames", ACK_BYTES_MAX, envelope)
+        if answer:
+            await self._answers.put(AckArrived(answer))
 
     async def announce(self, status: Status) -> None:  # noqa: ARG002 - requests are their own birth
         """Fetch the manifest: on this road we ask, nobody tells."""
@@ -58,39 +66,75 @@ class HttpsLink:
             await self._get(name)
 
     async def _get(self, name: str) -> None:
-        response = await self._request("GET", f"documents/{name}")
-        if len(response.content) > DOCUMENT_BYTES_MAX:
-            raise RoadError(f"document {name} is over the limit")
+        data = await self._request("GET", f"documents/{name}", SIGNED_BYTES_MAX)
         manifest = name == Name.MANIFEST
-        await self._answers.put(
-            ManifestArrived(response.content) if manifest else DocumentArrived(name, response.content)
-        )
+        await self._answers.put(ManifestArrived(data) if manifest else DocumentArrived(name, data))
 
     async def receive(self) -> Downlink:
         """The next answer."""
         return await self._answers.get()
 
-    def unsent_bytes(self) -> int:
-        """Nothing: `send` returns only with the answer, and watches its own progress."""
-        return 0
+    def moved_bytes(self) -> int:
+        """What the open connections have moved."""
+        self._sockets = {sock for sock in self._sockets if sock.fileno() >= 0}
+        return sum(moved_bytes(sock) for sock in self._sockets)
 
-    async def _request(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
-        url = f"/v1/gateways/{self._gateway}/{path}"
-        headers = {"content-type": _ENVELOPE_TYPE} if content is not None else {}
+    async def _request(self, method: str, path: str, bytes_max: int, content: bytes | None = None) -> bytes:
+        """The body of the cloud's answer, of at most `bytes_max` bytes."""
+        what = f"{method} {path}"
+        headers = {"accept-encoding": "identity"}  # nothing is inflated that nobody signed
+        if content is not None:
+            headers["content-type"] = _ENVELOPE_TYPE
         try:
-            response = await self._client.request(method, url, content=content, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise RoadError(f"{method} {path} failed: {type(error).__name__} {error}") from error
-        if response.status_code in _REFUSED:
-            raise RoadRefused(
-                f"{method} {path} was refused with {response.status_code}: {response.text[:200]}"
-            )
-        kind = response.headers.get("content-type", "").partition(";")[0]
-        if response.status_code != httpx.codes.OK or kind != _ENVELOPE_TYPE:
-            raise RoadError(
-                f"{method} {path} was answered with {response.status_code} {kind}, not by the cloud"
-            )
-        return response
+            async with self._client.stream(
+                method,
+                f"/v1/gateways/{self._gateway}/{path}",
+                content=content,
+                headers=headers,
+                extensions={"trace": self._connected},
+            ) as response:
+                if response.is_client_error:
+                    raise await _refusal(what, response)
+                _check_ours(what, response)
+                return await _body(what, response, bytes_max)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise RoadError(f"{what} failed: {type(error).__name__} {error}") from error
+
+    async def _connected(self, event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._sockets.add(info["return_value"].get_extra_info("socket"))
+
+
+def _check_ours(what: str, response: httpx.Response) -> None:
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    encoded = "content-encoding" in response.headers
+    if response.status_code != httpx.codes.OK or kind != _ENVELOPE_TYPE or encoded:
+        raise RoadError(f"{what} was answered with {response.status_code} {_plain(kind)}, not by the cloud")
+
+
+async def _refusal(what: str, response: httpx.Response) -> RoadRefused:
+    text = bytearray()
+    async for chunk in response.aiter_raw(_EXPLANATION_BYTES_MAX):
+        text += chunk
+        if len(text) >= _EXPLANATION_BYTES_MAX:
+            break
+    kind = TooLarge if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE else RoadRefused
+    said = _plain(text.decode(errors="replace"))
+    return kind(f"{what} was refused with {response.status_code}: {said}")
+
+
+async def _body(what: str, response: httpx.Response, bytes_max: int) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > bytes_max:
+            raise RoadError(f"{what} was answered with more than {bytes_max} bytes, not by the cloud")
+    return bytes(body)
+
+
+def _plain(text: str) -> str:
+    """Somebody else's words, fit for one line of a log."""
+    return re.sub(r"[^ -~]+", " ", text).strip()[:_WORDS_MAX]
 
 
 class HttpsRoad:
@@ -99,21 +143,30 @@ class HttpsRoad:
     name = RoadName.HTTPS
 
     def __init__(
-        self, base_url: str, gateway: str, *, timeout_s: float = 3.0, answer_s: float = 10.0
+        self,
+        base_url: str,
+        gateway: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = 10.0,
     ) -> None:
         self._base_url = base_url
         self._gateway = gateway
-        # Connect, write and pool are bounds without progress; an answer may take a commit longer.
-        self._timeout = httpx.Timeout(timeout_s, read=answer_s)
+        self._tls = tls
+        # The session watches for progress; these are only the end of what it does not see (DNS, a pool).
+        self._timeout = httpx.Timeout(timeout_s, write=None, read=None)
 
     @asynccontextmanager
     async def link(self, will: Status) -> AsyncIterator[HttpsLink]:  # noqa: ARG002 - nobody speaks for us here
         """Hand out a client; connecting happens with the first request."""
         transport = httpx.AsyncHTTPTransport(
-            limits=httpx.Limits(max_connections=2),
-            socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)],
+            verify=self._tls or True, limits=httpx.Limits(max_connections=_CONNECTIONS_MAX)
         )
-        async with httpx.AsyncClient(
-            base_url=self._base_url, transport=transport, timeout=self._timeout, follow_redirects=False
-        ) as client:
+        try:
+            client = httpx.AsyncClient(
+                base_url=self._base_url, transport=transport, timeout=self._timeout, follow_redirects=False
+            )
+        except httpx.InvalidURL as error:
+            raise RoadError(f"{self._base_url!r} is not the address of a cloud: {error}") from error
+        async with client:
             yield HttpsLink(client, self._gateway)

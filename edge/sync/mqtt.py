@@ -7,17 +7,18 @@ are read here; publishing while disconnected would queue without bound in paho, 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import math
-import struct
+import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 
+from edge.errors import ConfigError
+from edge.sync.progress import moved_bytes
 from edge.sync.roads import (
     AckArrived,
     Downlink,
@@ -26,6 +27,8 @@ from edge.sync.roads import (
     RoadError,
     RoadName,
     RoadRefused,
+    TakenOver,
+    TooLarge,
 )
 from protocol.documents import Name
 from protocol.status import Status, write_status
@@ -33,14 +36,18 @@ from protocol.topics import Lane, TopicError, document_filter, parse_topic, topi
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from edge.config import CloudSettings
     from edge.identity import Identity
 
-_SIOCOUTQ = 0x5411  # linux/sockios.h: bytes in the socket's send queue that the peer has not taken
 _INCOMING_MAX = 256
 _OUTGOING_MAX = 16
-_REFUSED = 0x80  # MQTT 5: reason codes from here on are failures
+# MQTT 5 reason codes, which paho also makes of the return codes of 3.1.1
+_REFUSED = 0x80  # from here on: failures
+_NOT_US = {0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C}  # version, client id, password, rights, banned, method
+_TAKEN_OVER = 0x8E
+_TOO_LARGE = 0x95
 _LOGGER = logging.getLogger("reloop.mqtt")
 
 
@@ -52,21 +59,25 @@ class MqttSettings:
     host: str
     port: int
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     version: int = 5
     keepalive_s: int = 30
     timeout_s: float = 10.0
+    tls: ssl.SSLContext | None = None
 
 
 def mqtt_settings(cloud: CloudSettings, identity: Identity) -> MqttSettings | None:
-    """Where the broker is: as configured, else as the claim said; None if neither names one."""
+    """Where the broker is: as configured, else as the claim said; None if neither names one.
+
+    Raises ConfigError if the password or the certificates cannot be read.
+    """
     offered = identity.mqtt
     host = cloud.mqtt_host or (offered.host if offered else "")
     if not host:
         return None
     username = cloud.mqtt_username or (offered.username if offered else "")
     file = cloud.mqtt_password_file
-    password = file.read_text().strip() if file else (offered.password if offered else "")
+    password = _password(file) if file else (offered.password if offered else "")
     return MqttSettings(
         gateway=identity.gateway,
         host=host,
@@ -74,13 +85,47 @@ def mqtt_settings(cloud: CloudSettings, identity: Identity) -> MqttSettings | No
         username=username or None,
         password=password or None,
         version=cloud.mqtt_version,
+        tls=tls_context(cloud.ca_file) if cloud.mqtt_tls else None,
     )
 
 
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Trust `ca_file`, or what the system trusts. Raises ConfigError."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigError(f"`ca_file` {ca_file} cannot be used: {error}", code="config.value") from error
+
+
+def _password(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"`mqtt_password_file` {file} cannot be read: {error}", code="config.value"
+        ) from error
+
+
 class _Client(aiomqtt.Client):
-    """aiomqtt that remembers how each publish was answered."""
+    """aiomqtt that remembers how each publish was answered, and why the broker left us."""
 
     refusal: int | None = None
+    taken_over = False
+
+    def _on_disconnect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
+    ) -> None:
+        self.taken_over = getattr(reason_code, "value", 0) == _TAKEN_OVER
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def hang_up(self) -> None:
+        """Close the socket, with no farewell: the broker then says our last will, and nothing has to wait.
+
+        aiomqtt itself would leave the socket open after a timeout.
+        """
+        self._client._sock_close()
+        if not self._disconnected.done():
+            self._disconnected.set_result(None)
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         self.refusal = reason_code.value if reason_code.value >= _REFUSED else None
@@ -114,20 +159,20 @@ class MqttLink:
             try:
                 message = await anext(self._messages)
             except aiomqtt.MqttError as error:
-                raise RoadError(f"the connection to the broker is gone: {error}") from error
+                raise self._gone(f"the connection to the broker is gone: {error}") from error
             arrived = self._read(message)
             if arrived is not None:
                 return arrived
 
-    def unsent_bytes(self) -> int:
-        """Bytes in paho's and the kernel's send queues."""
-        paho = self._client._client
-        waiting = sum(packet["to_process"] for packet in list(paho._out_packet))
-        sock = paho.socket()
-        if sock is None:
-            return waiting
-        queued = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, b"\0\0\0\0"))[0]
-        return waiting + int(queued)
+    def moved_bytes(self) -> int:
+        """As the kernel counts them."""
+        sock: Any = self._client._client.socket()
+        return moved_bytes(sock)
+
+    def _gone(self, message: str) -> RoadError:
+        if self._client.taken_over:
+            return TakenOver("another connection under our name took our place at the broker")
+        return RoadError(message)
 
     def _read(self, message: aiomqtt.Message) -> Downlink | None:
         data = bytes(message.payload) if isinstance(message.payload, (bytes, bytearray)) else b""
@@ -149,8 +194,10 @@ class MqttLink:
             try:
                 await self._client.publish(name, data, qos=1, retain=retain, timeout=math.inf)
             except aiomqtt.MqttError as error:
-                raise RoadError(f"publishing to {name} failed: {error}") from error
+                raise self._gone(f"publishing to {name} failed: {error}") from error
             refusal = self._client.refusal
+        if refusal == _TOO_LARGE:
+            raise TooLarge(f"the broker takes no message of {len(data)} bytes")
         if refusal is not None:
             raise RoadRefused(f"the broker refuses {name} (0x{refusal:02x}); check this gateway's rights")
 
@@ -169,19 +216,24 @@ class MqttRoad:
         client = self._client(will)
         try:
             async with client:
-                await self._subscribe(client)
-                yield MqttLink(client, self._settings)
+                try:
+                    await self._subscribe(client)
+                    yield MqttLink(client, self._settings)
+                finally:
+                    client.hang_up()
         except aiomqtt.exceptions.MqttConnectError as error:
-            raise RoadRefused(f"the broker refuses the connection: {error}") from error
-        except aiomqtt.MqttError as error:
+            kind = RoadRefused if _code(error.rc) in _NOT_US else RoadError
+            raise kind(f"the broker refuses the connection: {error}") from error
+        except (aiomqtt.MqttError, UnicodeError) as error:  # UnicodeError: a host that is no host name
             raise RoadError(f"no connection to the broker: {error}") from error
+        finally:
+            client.hang_up()
 
     async def _subscribe(self, client: _Client) -> None:
         gateway = self._settings.gateway
         for name in (topic(gateway, Lane.ACK), document_filter(gateway)):
             granted = await client.subscribe(name, qos=1)
-            codes = [code if isinstance(code, int) else code.value for code in granted]
-            if any(code >= _REFUSED for code in codes):
+            if any(_code(code) >= _REFUSED for code in granted):
                 raise RoadRefused(f"the broker refuses to subscribe us to {name}")
 
     def _client(self, will: Status) -> _Client:
@@ -199,7 +251,13 @@ class MqttRoad:
             clean_start=True if five else MQTT_CLEAN_START_FIRST_ONLY,
             will=aiomqtt.Will(topic(settings.gateway, Lane.STATUS), write_status(will), 1, retain=True),
             keepalive=settings.keepalive_s,
+            tls_context=settings.tls,
             timeout=settings.timeout_s,
             max_queued_incoming_messages=_INCOMING_MAX,
             max_queued_outgoing_messages=_OUTGOING_MAX,
         )
+
+
+def _code(reason: Any) -> int:
+    value = getattr(reason, "value", reason)
+    return value if isinstance(value, int) else _REFUSED

@@ -16,11 +16,12 @@ from protocol.frames import FRAME_EXPANDED_BYTES_MAX, ClockSample, Frame, build_
 from protocol.records import next_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from edge.clock import Clock
     from edge.journal import AsyncJournal
     from edge.sync.downlink import Documents
+    from edge.sync.echoes import Echoes
     from protocol.acks import Ack
     from protocol.cose import SigningKey
     from protocol.status import Status
@@ -73,8 +74,9 @@ class Wiring:
     status: Callable[[], Status]
     will: Callable[[], Status]
     enrolment: Callable[[], bytes | None]
-    acknowledged: Callable[[Ack], None]
+    acknowledged: Callable[[Ack], Awaitable[None]]
     traffic: Traffic
+    echoes: Echoes
 
 
 def new_sender(journal: AsyncJournal) -> Sender:
@@ -82,11 +84,12 @@ def new_sender(journal: AsyncJournal) -> Sender:
     return Sender(journal.gateway, journal.epoch, journal.acked, journal.head)
 
 
-async def next_frame(wiring: Wiring, plan: Plan) -> tuple[Frame, bytes]:
+async def next_frame(wiring: Wiring, plan: Plan, epoch: int) -> tuple[Frame, bytes]:
     """Build the planned frame: its content and its signed bytes.
 
     A cloud that asks for records pruned long ago gets the oldest ones held instead, and is told so
-    by `first_kept`. Raises FrameError `frame.pruned` if nothing is held.
+    by `first_kept`. Raises FrameError `frame.pruned` if nothing is held, `frame.epoch` if the journal
+    has left `epoch`, for which it was planned.
     """
     journal = wiring.journal
     first = max(plan.first, journal.first_kept)
@@ -95,6 +98,8 @@ async def next_frame(wiring: Wiring, plan: Plan) -> tuple[Frame, bytes]:
     previous = await journal.digest_at(first - 1)
     if previous is None:
         raise FrameError(f"what precedes record {first} is no longer in the journal", code="frame.pruned")
+    if journal.epoch != epoch:
+        raise FrameError("the journal began a new epoch; the session begins again", code="frame.epoch")
     clock = wiring.clock
     sample = ClockSample(journal.boot, clock.mono_ms(), clock.wall_ms(), clock.quality())
 
@@ -104,7 +109,7 @@ async def next_frame(wiring: Wiring, plan: Plan) -> tuple[Frame, bytes]:
         for data in chosen:
             head = next_digest(head, data)
         kept = min(journal.first_kept, first)
-        frame = Frame(VERSION, journal.gateway, journal.epoch, first, kept, previous, head, sample, chosen)
+        frame = Frame(VERSION, journal.gateway, epoch, first, kept, previous, head, sample, chosen)
         return frame, build_frame(frame, wiring.key)
 
     return await asyncio.to_thread(build)
@@ -117,10 +122,10 @@ async def apply_ack(ack: Ack, sender: Sender, wiring: Wiring) -> AckOutcome:
     match outcome:
         case AckOutcome.ADVANCED | AckOutcome.REPEATED | AckOutcome.REWOUND:
             wiring.traffic.acks += 1
+            await wiring.journal.acknowledge(ack.through, ack.server_time_ms, ack.epoch)
             for held in ack.quarantined:
                 await wiring.journal.quarantined(held.seq, held.code)
-            await wiring.journal.acknowledge(ack.through, ack.server_time_ms)
-            wiring.acknowledged(ack)
+            await wiring.acknowledged(ack)
         case AckOutcome.FOREIGN | AckOutcome.MISMATCH:
             wiring.traffic.alarm(f"ack.{outcome}")
         case AckOutcome.STALE | AckOutcome.NEW_EPOCH:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from edge.errors import SyncError
 
@@ -37,6 +37,28 @@ class RoadRefused(RoadError):  # noqa: N818 - names what the far end did
     """
 
     code = "sync.refused"
+    rest_s: ClassVar[float] = 30.0
+    """How long the road rests at least before it is asked again."""
+
+
+class TooLarge(RoadRefused):
+    """The far end takes no frame of this size: a smaller one may pass at once."""
+
+    code = "sync.too_large"
+    rest_s = 1.0
+
+
+class TwinFound(RoadRefused):
+    """Somebody else uses our name: each of us throws the other off the broker."""
+
+    code = "sync.twin"
+    rest_s = 300.0
+
+
+class TakenOver(RoadError):  # noqa: N818 - names what happened
+    """Another connection under our name took our place at the broker."""
+
+    code = "sync.taken_over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +109,8 @@ class Link(Protocol):
     async def receive(self) -> Downlink:
         """The next thing the cloud sent. Raises RoadError when the link is gone."""
 
-    def unsent_bytes(self) -> int:
-        """Bytes handed over and not yet taken by the network: while this falls, there is progress."""
+    def moved_bytes(self) -> int:
+        """Bytes the far end has taken or sent on what is open: whenever this changes, there is progress."""
 
 
 class Road(Protocol):

@@ -18,10 +18,10 @@ from edge.sync.roads import AckArrived, RoadError, RoadRefused
 from protocol.acks import Echo, open_ack
 from protocol.breaker import Breaker, BreakerOpen, Ticket
 from protocol.delivery import AckOutcome, Plan, Sender
-from protocol.errors import ProtocolError
+from protocol.errors import FrameError, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine
 
     from edge.sync.outbox import Wiring
     from edge.sync.roads import Link
@@ -31,6 +31,8 @@ _LOOK_S = 0.25
 _IDLE_S = 60.0
 """An idle session says hello and asks for documents this often."""
 _REFUSED_OUTCOMES = {AckOutcome.FOREIGN, AckOutcome.MISMATCH, AckOutcome.STALE}
+_MISMATCHES_MAX = 3
+"""Acks that contradict our journal: the second answers what the first made us show. Then it is enough."""
 
 
 class LinkStalled(RoadError):  # noqa: N818 - a state of the link, not a mistake of anyone's
@@ -49,8 +51,10 @@ class Session:
         self._sender = sender
         self._tickets: deque[tuple[int, Ticket]] = deque()  # bounded by the sender's window
         self._wake = asyncio.Event()
-        self._sending = False
+        self._sending = 0
         self._asked: list[str] = []
+        self._mismatches = 0
+        self._heard_s = 0.0
         self.delivered = False
 
     async def run(self) -> None:
@@ -58,13 +62,32 @@ class Session:
         self._wiring.journal.on_append.append(self._appended)
         try:
             await run_until_one_ends(self._receive(), self._pump(), self._watch())
+        except RoadError as error:
+            self._failed(counts=not isinstance(error, RoadRefused))
+            raise
         finally:
             self._wiring.journal.on_append.remove(self._appended)
-            self._settle_all(failed=False)
+            self._settle_all()
             self._sender.road_lost()
 
+    def _failed(self, *, counts: bool) -> None:
+        """One end of a link is one failure, however much was in flight; frames begin smaller after it.
+
+        A far end that said no is no failure of the road.
+        """
+        if self._sender.in_flight:
+            self._sender.stalled()
+        if not counts:
+            return
+        if self._tickets:
+            self._tickets.popleft()[1].failure()
+        else:
+            with contextlib.suppress(BreakerOpen):
+                self._breaker.admit().failure()
+
     def _appended(self, head: int) -> None:
-        self._sender.appended(head)
+        if self._wiring.journal.epoch == self._sender.epoch:
+            self._sender.appended(head)
         self._wake.set()
 
     async def _pump(self) -> None:
@@ -74,6 +97,8 @@ class Session:
         plan = self._sender.plan() or self._sender.hello()
         while True:
             self._wake.clear()
+            if self._wiring.journal.epoch != self._sender.epoch:
+                raise FrameError("the journal began a new epoch", code="frame.epoch")
             if plan is not None and await self._send(plan):
                 plan = self._sender.plan()
                 continue
@@ -87,20 +112,23 @@ class Session:
                 plan = plan or self._sender.hello()
 
     async def _send(self, plan: Plan) -> bool:
-        """Send one frame; False if the half-open breaker's one trial is under way already."""
+        """Send one frame; False if the half-open breaker's one trial is under way already.
+
+        The ticket is taken last: a slow disk is no failure of the road.
+        """
+        if self._breaker.retry_after_s > 0 and self._tickets:
+            return False
+        await self._enrol()
+        frame, data = await next_frame(self._wiring, plan, self._sender.epoch)
         try:
             ticket = self._breaker.admit()
         except BreakerOpen:
             if not self._tickets:
                 raise
             return False
-        with _given_back(ticket):
-            await self._enrol()
-            frame, data = await next_frame(self._wiring, plan)
         self._tickets.append((frame.last, ticket))
         self._sender.dispatched(frame.last, Echo(frame.sample.boot, frame.sample.mono_ms))
         self._wiring.traffic.sent(len(frame.records), len(data))
-        ticket.progress()
         await self._sent(self._link.send(data))
         return True
 
@@ -110,11 +138,11 @@ class Session:
             await self._sent(self._link.send(enrolment))
 
     async def _sent(self, sending: Coroutine[object, object, None]) -> None:
-        self._sending = True
+        self._sending += 1
         try:
             await sending
         finally:
-            self._sending = False
+            self._sending -= 1
 
     async def _receive(self) -> None:
         while True:
@@ -138,10 +166,12 @@ class Session:
                     await self._sent(self._link.announce(self._wiring.status()))
                 if wanted:
                     await self._sent(self._link.fetch(wanted, self._wiring.status()))
-            except RoadRefused as refused:
-                # Documents that cannot be had are no reason to keep weighings back.
-                self._wiring.traffic.alarm("document.refused")
-                _LOGGER.warning("documents are refused: %s", refused)
+            except RoadError as error:
+                # Documents that cannot be had are no reason to keep weighings back. If the road is gone,
+                # the next frame will say so.
+                refused = isinstance(error, RoadRefused)
+                self._wiring.traffic.alarm("document.refused" if refused else "document.unavailable")
+                _LOGGER.warning("documents cannot be had: %s", error)
 
     async def _acknowledge(self, data: bytes) -> None:
         try:
@@ -152,51 +182,42 @@ class Session:
             return
         outcome = await apply_ack(ack, self._sender, self._wiring)
         if outcome in _REFUSED_OUTCOMES:
+            self._contradicted(outcome)
             return
         self.delivered = True
         if outcome is AckOutcome.NEW_EPOCH:
-            self._settle_all(failed=False)
             raise EpochClosed("the cloud closed this epoch; what it has not acknowledged is carried over")
         while self._tickets and (self._tickets[0][0] <= ack.through or not self._sender.in_flight):
             self._tickets.popleft()[1].success()
 
+    def _contradicted(self, outcome: AckOutcome) -> None:
+        """Forget what flew before the sender began to show the cloud its own record; a bound on showing."""
+        if outcome is not AckOutcome.MISMATCH or self._sender.in_flight:
+            return
+        self._settle_all()
+        self._mismatches += 1
+        if self._mismatches >= _MISMATCHES_MAX:
+            raise RoadRefused("the cloud's acks contradict this journal, and it does not call that a fork")
+
     async def _watch(self) -> None:
         """End the session when nothing is heard and nothing leaves although something should."""
-        unsent, moved_s = 0, self._now()
+        moved, moved_s = self._link.moved_bytes(), self._now()
         while True:
             await self._wiring.clock.sleep(_LOOK_S)
-            before, unsent = unsent, self._link.unsent_bytes()
+            before, moved = moved, self._link.moved_bytes()
             idle = not self._sending and not self._sender.in_flight
-            if idle or unsent < before:
+            if idle or moved != before:
                 moved_s = self._now()
                 for _, ticket in self._tickets:
                     ticket.progress()
             if self._now() - max(moved_s, self._heard_s) >= self._breaker.settings.timeout_s:
                 self._wiring.traffic.timeouts += 1
-                self._settle_all(failed=True)
-                self._sender.stalled()
                 raise LinkStalled("no byte left and no answer came for the breaker's time limit")
 
-    _heard_s = 0.0
-
-    def _settle_all(self, *, failed: bool) -> None:
-        """One stall is one failure, however many frames were in flight."""
+    def _settle_all(self) -> None:
+        """Nothing was learnt from what is still in flight."""
         while self._tickets:
-            _, ticket = self._tickets.popleft()
-            if failed:
-                ticket.failure()
-                failed = False
-            ticket.neutral()
+            self._tickets.popleft()[1].neutral()
 
     def _now(self) -> float:
         return self._wiring.clock.monotonic()
-
-
-@contextlib.contextmanager
-def _given_back(ticket: Ticket) -> Iterator[None]:
-    """Give the ticket back, neutral, if what comes before the send fails."""
-    try:
-        yield
-    except BaseException:
-        ticket.neutral()
-        raise

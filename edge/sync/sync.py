@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tenacity import (
@@ -22,7 +23,7 @@ from tenacity import (
 from edge.errors import JournalError
 from edge.supervision import end_all
 from edge.sync.outbox import EpochClosed, Wiring, new_sender
-from edge.sync.roads import RoadError, RoadRefused
+from edge.sync.roads import RoadError, RoadRefused, TakenOver, TwinFound
 from edge.sync.session import LinkStalled, Session
 from protocol.breaker import Breaker, BreakerOpen
 from protocol.budget import RetryBudget
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("reloop.sync")
 _RETRY_MAX_S = 300.0
-_REST_AFTER_REFUSAL_S = 30.0
 _ROAD_LOOK_S = 1.0
+_TWIN_WITHIN_S = 60.0
+"""Two take-overs of our name in this time: the first may have been ourselves, come back by another way."""
 
 
 class AllRoadsClosed(RoadError):  # noqa: N818 - a state, not a mistake
@@ -57,6 +59,7 @@ class Lane:
     road: Road
     breaker: Breaker
     rests_until_s: float = 0.0
+    takeovers_s: deque[float] = field(default_factory=lambda: deque(maxlen=2))
 
     def rest_s(self, now_s: float) -> float:
         """Seconds until this road may be tried; 0.0 if now."""
@@ -83,10 +86,23 @@ class Sync:
         self._spread_s = spread_s
         self._budget = RetryBudget()
         self._sender: Sender | None = None
-        self.road: str | None = None
-        """The road in use, None while none is: what the kiosk calls offline."""
-        self.problem = ""
-        """Why there is none, for people."""
+        self._in_use: tuple[Lane, Session] | None = None
+        self._problem = "" if self._lanes else "no road to a cloud is configured"
+
+    @property
+    def road(self) -> str | None:
+        """The road on which the cloud answers us, None while it does on none: what the kiosk calls offline.
+
+        A connection alone proves nothing: a broker may stand there without a cloud.
+        """
+        if self._in_use is None or not self._in_use[1].delivered:
+            return None
+        return self._in_use[0].road.name
+
+    @property
+    def problem(self) -> str:
+        """Why no road is in use, for people."""
+        return "" if self.road else self._problem
 
     @property
     def lanes(self) -> Sequence[Lane]:
@@ -98,7 +114,7 @@ class Sync:
         while True:
             lost = False
             async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type((RoadError, BreakerOpen, FrameError, JournalError)),
+                retry=retry_if_exception_type(Exception),
                 wait=self._wait_s,
                 sleep=self._wiring.clock.sleep,
                 stop=stop_never,
@@ -133,19 +149,46 @@ class Sync:
             self._wiring.traffic.alarm(error.code)
             self._sender = None
             raise
+        except TakenOver as taken:
+            self._problem = str(taken)
+            self._look_for_a_twin(lane, taken)
+            raise
         except RoadRefused as refused:
             self._rest(lane, refused)
             raise
-        except (RoadError, BreakerOpen, FrameError) as error:
-            self.problem = str(error)
+        except FrameError as error:
+            self._sender = None
+            if error.code != "frame.epoch":  # that one is news: somebody else began a new epoch
+                self._problem = str(error)
+                self._wiring.traffic.alarm(error.code)
+                raise
+        except (RoadError, BreakerOpen) as error:
+            self._problem = str(error)
             _LOGGER.info("%s: %s", lane.road.name, error)
             if session is None or not session.delivered:
                 raise
             self._budget.earn()
             return True
+        except Exception as error:
+            # A fault of ours. Intake never depends on sync, so it must not take the agent with it.
+            self._problem = f"{type(error).__name__}: {error}"
+            self._wiring.traffic.alarm("sync.fault")
+            _LOGGER.exception("sync on %s begins again after a fault of ours", lane.road.name)
+            self._sender = None
+            raise
         finally:
-            self.road = None
+            self._in_use = None
         return False
+
+    def _look_for_a_twin(self, lane: Lane, taken: TakenOver) -> None:
+        now_s = self._wiring.clock.monotonic()
+        lane.takeovers_s.append(now_s)
+        if len(lane.takeovers_s) == 2 and now_s - lane.takeovers_s[0] <= _TWIN_WITHIN_S:
+            twin = TwinFound(
+                "another gateway uses our name and throws us off the broker; was a card or a bundle copied?"
+            )
+            self._rest(lane, twin)
+            raise twin from taken
 
     @contextlib.asynccontextmanager
     async def _opened(self, lane: Lane) -> AsyncIterator[Session]:
@@ -154,8 +197,9 @@ class Sync:
         try:
             async with lane.road.link(self._wiring.will()) as link:
                 ticket.neutral()
-                self.road, self.problem = lane.road.name, ""
-                yield Session(self._wiring, link, lane.breaker, self._sender_now())
+                session = Session(self._wiring, link, lane.breaker, self._sender_now())
+                self._in_use = (lane, session)
+                yield session
         except RoadRefused:
             ticket.neutral()
             raise
@@ -173,7 +217,7 @@ class Sync:
             while not running.done():
                 await asyncio.wait({running}, timeout=_ROAD_LOOK_S if better else None)
                 now_s = self._wiring.clock.monotonic()
-                if any(other.rest_s(now_s) == 0 for other in better):
+                if not running.done() and any(other.rest_s(now_s) == 0 for other in better):
                     return
             running.result()
         finally:
@@ -185,11 +229,11 @@ class Sync:
         return self._sender
 
     def _rest(self, lane: Lane, refused: RoadRefused) -> None:
-        self.problem = str(refused)
+        self._problem = str(refused)
         self._wiring.traffic.alarm(refused.code)
         _LOGGER.warning("%s refuses us and is left alone for a while: %s", lane.road.name, refused)
         now_s = self._wiring.clock.monotonic()
-        lane.rests_until_s = now_s + self._uniform(_REST_AFTER_REFUSAL_S, 2 * _REST_AFTER_REFUSAL_S)
+        lane.rests_until_s = now_s + self._uniform(refused.rest_s, 2 * refused.rest_s)
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Full jitter, or what the breakers ask for; a retry that the budget cannot pay waits for them."""

@@ -14,6 +14,7 @@ from edge.clock import SystemClock
 from edge.config import JournalSettings
 from edge.journal import AsyncJournal, Journal
 from edge.sync.downlink import Documents
+from edge.sync.echoes import Echoes
 from edge.sync.outbox import Traffic, Wiring
 from protocol.bodies import ScaleZeroed
 from protocol.cose import SigningKey
@@ -95,6 +96,10 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     journal = AsyncJournal(Journal.open(tmp_path / "journal", GATEWAY, clock, secrets.token_bytes, settings))
     acks: list[Ack] = []
     keys = {ack_key.key_id: ack_key.public}
+
+    async def keep(ack: Ack) -> None:
+        acks.append(ack)
+
     wiring = Wiring(
         journal=journal,
         documents=NoDocuments(),
@@ -104,8 +109,9 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         status=lambda: Status(online=True, gateway=GATEWAY, epoch=journal.epoch, boot=journal.boot),
         will=lambda: Status(online=False, gateway=GATEWAY, epoch=journal.epoch, boot=journal.boot),
         enrolment=lambda: None,
-        acknowledged=acks.append,
+        acknowledged=keep,
         traffic=Traffic(),
+        echoes=Echoes(tmp_path / "courier.json"),
     )
     yield Gateway(journal, wiring, PlainCloud(ack_key, key.public), acks)
     await journal.close()
