@@ -68,6 +68,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Answer as one line
         gateways = await all_gateways(runtime)
         async with runtime.engine.begin() as connection:
             row = (await connection.execute(text(_TOTALS))).mappings().one()
+            refusals = (await connection.execute(text(_REFUSALS))).mappings().all()
         return {
             "schema": runtime.schema,
             **{name: int(value) for name, value in row.items()},
@@ -83,20 +84,30 @@ def status(json: Annotated[bool, typer.Option("--json", help="Answer as one line
                 }
                 for one in gateways
             ],
+            "refusals": [dict(one) for one in refusals],
         }
 
     report = run(act)
     if json:
         print_json(report)
         return
-    totals = {name: value for name, value in report.items() if name != "gateways"}
+    totals = {name: value for name, value in report.items() if name not in {"gateways", "refusals"}}
     print_table("Totals", ("what", "how many"), totals.items())
     columns = ("gateway", "state", "acked", "held", "alarms", "last_seen_at", "acked_at")
     print_table("Gateways", columns, ([one[name] for name in columns] for one in report["gateways"]))
+    if report["refusals"]:
+        refused = ("gateway", "road", "code", "count", "last_at")
+        rows = ([one[name] or None for name in refused] for one in report["refusals"])
+        print_table("Refused deliveries of 7 days (-: no gateway is proven)", refused, rows)
     if totals["quarantined"] or totals["alarms"]:
         OUT.print("Look at: reloop-cloud quarantine list, and GET /v1/alarms?open=true")
 
 
+_REFUSALS = """
+select gateway_id as gateway, road, code, sum(count)::bigint as count, max(last_at) as last_at
+  from refusals where hour > now() - interval '7 days'
+ group by 1, 2, 3 order by max(last_at) desc limit 100
+"""
 _TOTALS = """
 select (select count(*) from records) as records,
        (select count(*) from weighings) as weighings,
