@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from edge.clock import SystemClock
@@ -21,13 +23,14 @@ from edge.config import Settings, load_settings
 from edge.control import Request, ask_agent
 from edge.errors import EdgeError
 from edge.identity import claim_by_bundle, claim_by_code
-from edge.lock import FolderLock
-from protocol.errors import ProtocolError
+from edge.lock import FolderLock, LockedError
+from protocol.errors import DocumentError, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from edge.core import Core
+    from protocol.bundle import Access
 
 DEFAULT_CONFIG = Path("/etc/reloop/edge.toml")
 
@@ -46,10 +49,16 @@ app.add_typer(courier_app, name="courier")
 
 Config = Annotated[Path, typer.Option("--config", "-c", envvar="RELOOP_EDGE_CONFIG", help="The TOML file.")]
 _errors = Console(stderr=True)
+_CLAIM_S = 30.0
+_QUIET = ("httpx", "httpcore")
+"""Libraries that would write a line for every request on the SD card."""
 
 
 @app.command()
-def run(config: Config = DEFAULT_CONFIG, verbose: bool = False) -> None:
+def run(
+    config: Config = DEFAULT_CONFIG,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tell also what the libraries do.")] = False,
+) -> None:
     """Run the agent until SIGTERM. Exit code 0 after a clean stop."""
     settings = load_settings(config)
     logging.basicConfig(
@@ -57,6 +66,8 @@ def run(config: Config = DEFAULT_CONFIG, verbose: bool = False) -> None:
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stdout,
     )
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
     asyncio.run(_serve(settings))
 
 
@@ -66,20 +77,32 @@ async def _serve(settings: Settings) -> None:
     from edge.core import open_core
     from edge.identity import load_identity
 
-    clock, stop = SystemClock(), asyncio.Event()
+    stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     if load_identity(settings.data_dir) is None:
+        from edge.health.notify import Notifier
         from edge.unclaimed import await_claim
 
-        if not await await_claim(settings, clock, stop):
+        if not await await_claim(settings, Notifier(), stop):
             return
+        await _until_claimed(settings)
     with FolderLock(settings.data_dir):
-        core = open_core(settings, clock)
+        core = open_core(settings, SystemClock())
         try:
             await Agent(core).run(stop)
         finally:
             await core.close()
+
+
+async def _until_claimed(settings: Settings) -> None:
+    """The claim holds the folder until its documents are in: give it time, it needs no restart of ours."""
+    clock = SystemClock()
+    deadline_s = clock.monotonic() + _CLAIM_S
+    while clock.monotonic() < deadline_s:
+        with contextlib.suppress(LockedError), FolderLock(settings.data_dir):
+            return
+        await clock.sleep(0.1)
 
 
 @app.command()
@@ -95,19 +118,19 @@ def claim(
     Offline:  reloop-edge claim --bundle drop-point-12.bundle
     """
     settings = load_settings(config)
-    folder = settings.data_dir
-    if bundle is not None:
-        access = claim_by_bundle(folder, bundle, secrets.token_bytes)
-    elif code:
-        access = claim_by_code(folder, cloud or settings.cloud.https_url, code, secrets.token_bytes)
-    else:
-        raise typer.BadParameter("give the one-time code, or --bundle FILE")
-    _apply_documents(settings, access.documents)
+    if bool(code) == (bundle is not None):
+        raise typer.BadParameter("give the one-time code, or --bundle FILE; one of the two")
+    with FolderLock(settings.data_dir):
+        access = _claimed(settings, code, bundle, cloud)
+        asyncio.run(_opened(settings, lambda core: _apply_documents(core, access.documents)))
     typer.echo(f"this gateway is {access.gateway}; start it with: reloop-edge run --config {config}")
 
 
 @app.command()
-def status(config: Config = DEFAULT_CONFIG, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def status(
+    config: Config = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on one line.")] = False,
+) -> None:
     """What the running agent is doing. Exit code 3 if none runs."""
     settings = load_settings(config)
     answer = ask_agent(settings.data_dir, Request("status"))
@@ -128,12 +151,10 @@ def journal_verify(config: Config = DEFAULT_CONFIG) -> None:
     """
     from edge.journal.verify import verify_directory
 
-    settings = load_settings(config)
+    folder = _journal_of(load_settings(config))
     with Progress(console=_errors, transient=True) as bar:
         task = bar.add_task("verifying", total=None)
-        report = verify_directory(
-            settings.data_dir / "journal", lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        report = verify_directory(folder, lambda done, total: bar.update(task, completed=done, total=total))
     typer.echo(msgspec.json.encode(report).decode())
     if not report.ok:
         _fail("journal.broken", f"{len(report.faults)} faults; keep the files and tell the operator", 1)
@@ -151,12 +172,15 @@ def journal_export(
 
     if not jsonl:
         raise typer.BadParameter("only --jsonl is known")
-    for line in export_directory(load_settings(config).data_dir / "journal"):
+    for line in export_directory(_journal_of(load_settings(config))):
         typer.echo(json.dumps(line, ensure_ascii=False))
 
 
 @courier_app.command("export")
-def courier_export(file: Path, config: Config = DEFAULT_CONFIG) -> None:
+def courier_export(
+    file: Annotated[Path, typer.Argument(help="What to write; an older file of that name is replaced.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
     """Write everything the cloud has not acknowledged into FILE. Works beside a running agent.
 
     Hand FILE to somebody with network: `reloop-cloud courier import FILE --answer ANSWER`.
@@ -174,8 +198,11 @@ def courier_export(file: Path, config: Config = DEFAULT_CONFIG) -> None:
 
 
 @courier_app.command("import")
-def courier_import(file: Path, config: Config = DEFAULT_CONFIG) -> None:
-    """Apply the cloud's answer FILE: documents and acks. Works beside a running agent."""
+def courier_import(
+    file: Annotated[Path, typer.Argument(help="The answer that the cloud wrote for this gateway.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Apply the cloud's answer FILE: documents and acks. Works beside a running agent, and may be repeated."""
     from edge.sync.courier import import_courier
 
     async def alone(core: Core) -> object:
@@ -190,38 +217,54 @@ def _courier(
     settings = load_settings(config)
     answer: Any = ask_agent(settings.data_dir, Request(command, str(file.absolute())))
     if answer is None:
-        answer = msgspec.to_builtins(_with_core(settings, alone))
+        with FolderLock(settings.data_dir):
+            answer = msgspec.to_builtins(asyncio.run(_opened(settings, alone)))
     typer.echo(json.dumps(answer))
 
 
-def _with_core(settings: Settings, work: Callable[[Core], Coroutine[object, object, object]]) -> object:
+async def _opened(settings: Settings, work: Callable[[Core], Coroutine[object, object, object]]) -> object:
     """Open the journal ourselves: no agent runs, and the lock keeps one from starting meanwhile."""
     from edge.core import open_core
 
-    async def opened() -> object:
-        core = open_core(settings, SystemClock())
+    core = open_core(settings, SystemClock())
+    try:
+        return await work(core)
+    finally:
+        await core.close()
+
+
+def _claimed(settings: Settings, code: str, bundle: Path | None, cloud: str) -> Access:
+    if bundle is not None:
+        return claim_by_bundle(settings.data_dir, bundle, secrets.token_bytes)
+    from edge.sync.mqtt import tls_context
+
+    url = cloud or settings.cloud.https_url
+    tls = tls_context(settings.cloud.ca_file) if url.startswith("https:") else None
+    return claim_by_code(settings.data_dir, url, code, secrets.token_bytes, tls=tls)
+
+
+async def _apply_documents(core: Core, documents: list[bytes]) -> None:
+    """What the claim brought; one that is older than what is held already changes nothing."""
+    from protocol.bundle import peek_name
+
+    for data in sorted(documents, key=lambda one: peek_name(one) != "keys"):
         try:
-            return await work(core)
-        finally:
-            await core.close()
-
-    with FolderLock(settings.data_dir):
-        return asyncio.run(opened())
-
-
-def _apply_documents(settings: Settings, documents: list[bytes]) -> None:
-    async def apply(core: Core) -> object:
-        from protocol.bundle import peek_name
-
-        for data in sorted(documents, key=lambda one: peek_name(one) != "keys"):
             await core.documents.apply(peek_name(data), data)
-        return None
+        except DocumentError as error:
+            if error.code != "document.older":
+                raise
 
-    _with_core(settings, apply)
+
+def _journal_of(settings: Settings) -> Path:
+    folder = settings.data_dir / "journal"
+    if not folder.is_dir():
+        _fail("journal.absent", f"there is no journal in {folder}; is `data_dir` right, did it ever run?", 1)
+    return folder
 
 
 def _fail(code: str, message: str, exit_code: int) -> None:
-    _errors.print(f"[bold red]{code}[/]: {message}", highlight=False, soft_wrap=True)
+    # Escaped: messages name sections such as [cloud], which rich would take for its own markup.
+    _errors.print(f"[bold red]{code}[/]: {escape(message)}", highlight=False, soft_wrap=True)
     raise SystemExit(exit_code)
 
 

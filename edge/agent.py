@@ -18,6 +18,7 @@ from edge.devices.readings import ScaleView
 from edge.devices.scales.dialects import Setup
 from edge.devices.scales.driver import ScaleDriver
 from edge.devices.scanners.driver import ScannerDriver
+from edge.errors import EdgeError, JournalError
 from edge.health.metrics import serve_metrics
 from edge.health.notify import Notifier
 from edge.health.report import Report
@@ -29,7 +30,7 @@ from edge.station.station import Station
 from edge.supervision import end_all
 from edge.sync.courier import export_courier, import_courier
 from edge.sync.https import HttpsRoad
-from edge.sync.mqtt import MqttRoad, mqtt_settings
+from edge.sync.mqtt import MqttRoad, mqtt_settings, tls_context
 from edge.sync.roads import RoadName
 from edge.sync.sync import Lane, Sync
 from edge.timekeeping import Timekeeper
@@ -44,11 +45,21 @@ if TYPE_CHECKING:
     from edge.core import Core
     from edge.devices.events import DeviceEvent
     from edge.sync.roads import Road
+    from protocol.bodies import Body
 
 _LOGGER = logging.getLogger("reloop.agent")
 _HEARTBEAT_S = 5.0
 _HOUSEKEEPING_S = 30.0
 _NO_SCALE = ScaleView("absent", None, None, False, float("inf"), "flag", "no [scale] is configured")
+
+
+_REPORT_S = 5.0
+
+
+class PartEnded(EdgeError):  # noqa: N818 - names what happened
+    """A part of the agent came to an end although nobody asked it to."""
+
+    code = "agent.part_ended"
 
 
 class Agent:
@@ -70,26 +81,33 @@ class Agent:
         app = create_kiosk(self._station, language=Language(self._settings.gateway.language))
         self._kiosk = KioskServer(app, self._settings.kiosk.host, self._settings.kiosk.port)
         self._notifier = Notifier()
+        self._control = Control(self._settings.data_dir, self._commands())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run every part until `stop`, then stop in order; the journal says both."""
         journal = self._core.journal
         birth = journal.journal.birth
-        await journal.append(
-            GatewayStarted(VERSION, _boot_id(), f"{birth.reason} {birth.detail}".strip()[:500])
-        )
+        await self._note(GatewayStarted(VERSION, _boot_id(), f"{birth.reason} {birth.detail}".strip()[:500]))
         if birth.lost:
             self._core.traffic.alarm("journal.lost")
             _LOGGER.error("%d records could not be salvaged: %s", birth.lost, birth.detail)
-        metrics_port, stop_metrics = serve_metrics(self._settings.health, self.report)
+        metrics_port, stop_metrics = serve_metrics(self._settings.health, _asked_in_loop(self.report))
         _LOGGER.info("kiosk at %s, metrics on port %d", self._kiosk.url, metrics_port)
         self._notifier.ready(self.report().line())
         try:
             await self._supervise(stop)
             await self._station.settle()
-            await journal.append(GatewayStopped("asked to"))
+            await self._note(GatewayStopped("asked to"))
         finally:
-            stop_metrics()
+            await asyncio.to_thread(stop_metrics)
+
+    async def _note(self, body: Body) -> None:
+        """Journal a start or stop. A full disk keeps nobody from coming up: the screen has to say it."""
+        try:
+            await self._core.journal.append(body)
+        except JournalError as error:
+            self._core.traffic.alarm(error.code)
+            _LOGGER.warning("%s", error)
 
     async def _supervise(self, stop: asyncio.Event) -> None:
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -105,13 +123,14 @@ class Agent:
         for task in done - {stopping}:
             _LOGGER.error("%s ended by itself", task.get_name())
             task.result()
+            raise PartEnded(f"{task.get_name()} ended by itself; the agent starts again as a whole")
 
     def _work(self) -> dict[str, Coroutine[object, object, None]]:
         work = {
             "kiosk": self._kiosk.run(),
             "station": self._station.run(),
             "sync": self._sync.run(),
-            "control": Control(self._settings.data_dir, self._commands()).run(),
+            "control": self._control.run(),
             "heartbeat": self._heartbeat(),
             "housekeeping": self._housekeeping(),
             "timekeeping": Timekeeper(self._clock, self._core.journal).run(),
@@ -128,12 +147,23 @@ class Agent:
 
     async def _housekeeping(self) -> None:
         """Prune what is synced and old, watch the disk, check the whole chain once in the background."""
-        if not (await self._core.journal.check_rest()).ok:
+        await self._check_chain()
+        while True:
+            try:
+                await self._core.journal.prune()
+            except (JournalError, OSError) as error:
+                self._core.traffic.alarm("journal.prune")
+                _LOGGER.warning("nothing can be pruned: %s", error)
+            await self._clock.sleep(_HOUSEKEEPING_S)
+
+    async def _check_chain(self) -> None:
+        try:
+            sound = (await self._core.journal.check_rest()).ok
+        except JournalError:
+            sound = False
+        if not sound:
             self._core.traffic.alarm("journal.check")
             _LOGGER.error("the journal's chain does not add up; run: reloop-edge journal verify")
-        while True:
-            await self._core.journal.prune()
-            await self._clock.sleep(_HOUSEKEEPING_S)
 
     def _scale_driver(self) -> ScaleDriver | None:
         if self._settings.scale is None:
@@ -187,7 +217,7 @@ class Agent:
             roads.append(MqttRoad(mqtt))
         url = cloud.https_url or identity.https_url
         if RoadName.HTTPS in cloud.roads and url:
-            roads.append(HttpsRoad(url, identity.gateway))
+            roads.append(HttpsRoad(url, identity.gateway, tls=tls_context(cloud.ca_file)))
         return roads
 
     def _commands(self) -> dict[str, Callable[[Request], Awaitable[object]]]:
@@ -230,6 +260,16 @@ class Agent:
             documents={name: digest.hex() for name, digest in self._core.directory.digests().items()},
             kiosk_url=self._kiosk.url,
         )
+
+
+def _asked_in_loop(report: Callable[[], Report]) -> Callable[[], Report]:
+    """For other threads: breakers, journal and directory are looked at in the loop that changes them."""
+    loop = asyncio.get_running_loop()
+
+    async def look() -> Report:
+        return report()
+
+    return lambda: asyncio.run_coroutine_threadsafe(look(), loop).result(_REPORT_S)
 
 
 def _boot_id() -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edge.errors import EdgeError
+from protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 _SOCKET = "agent.sock"
 _PATH_BYTES_MAX = 107  # unix(7)
 _LINE_BYTES_MAX = 64 * 1024
+_REQUEST_S = 10.0
 _ANSWER_S = 600.0
+_LOGGER = logging.getLogger("reloop.control")
 
 
 class ControlError(EdgeError):
@@ -46,7 +50,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Control:
-    """Serves requests one at a time. `commands` maps a name to what carries it out."""
+    """Serves requests, those of one command one at a time. `commands` maps a name to what carries it out."""
 
     def __init__(self, folder: Path, commands: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> None:
         self._path = folder / _SOCKET
@@ -57,7 +61,7 @@ class Control:
                 code="config.value",
             )
         self._commands = commands
-        self._busy = asyncio.Lock()
+        self._busy = {name: asyncio.Lock() for name in commands}
 
     async def run(self) -> None:
         """Serve until cancelled. The socket is its user's only."""
@@ -70,11 +74,11 @@ class Control:
             self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, TimeoutError):
             try:
-                line = await reader.readline()
-                async with self._busy:
-                    answer = await self._answer(line)
+                async with asyncio.timeout(_REQUEST_S):
+                    line = await _request_line(reader)
+                answer = await self._answer(line)
                 writer.write(msgspec.json.encode(answer) + b"\n")
                 await writer.drain()
             finally:
@@ -83,17 +87,49 @@ class Control:
     async def _answer(self, line: bytes) -> Answer:
         try:
             request = msgspec.json.decode(line, type=Request)
-            carry_out = self._commands[request.command]
+            carry_out, busy = self._commands[request.command], self._busy[request.command]
         except (msgspec.MsgspecError, KeyError) as error:
             return Answer(code="control.request", message=f"not a request of ours: {error}")
         try:
-            return Answer(result=msgspec.to_builtins(await carry_out(request)))
-        except Exception as error:  # noqa: BLE001 - whoever asked must be told, and the agent goes on
-            return Answer(code=getattr(error, "code", "control.failed"), message=str(error))
+            async with busy:
+                return Answer(result=msgspec.to_builtins(await carry_out(request)))
+        except (EdgeError, ProtocolError) as error:
+            return Answer(code=error.code, message=str(error))
+        except Exception as error:
+            _LOGGER.exception("the command %s failed", request.command)
+            return Answer(code="control.failed", message=f"{type(error).__name__}: {error}")
+
+
+async def _request_line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:  # longer than any request of ours
+        return b""
 
 
 def ask_agent(folder: Path, request: Request) -> dict[str, Any] | None:
     """Ask the running agent; None if none runs here. Raises ControlError with the agent's own code."""
+    try:
+        answer = _ask(folder, request)
+    except TimeoutError as error:
+        raise ControlError("the agent does not answer; see its log", code="control.timeout") from error
+    except OSError as error:
+        raise ControlError(
+            f"{folder / _SOCKET} cannot be used: {error}; is `data_dir` right, and are you the agent's user?",
+            code="control.unreachable",
+        ) from error
+    except msgspec.MsgspecError as error:
+        raise ControlError(
+            f"the agent's answer cannot be read: {error}; is it of this version?", code="control.answer"
+        ) from error
+    if answer is None:
+        return None
+    if answer.result is None:
+        raise ControlError(answer.message, code=answer.code)
+    return answer.result
+
+
+def _ask(folder: Path, request: Request) -> Answer | None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(_ANSWER_S)
         try:
@@ -101,10 +137,7 @@ def ask_agent(folder: Path, request: Request) -> dict[str, Any] | None:
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         sock.sendall(msgspec.json.encode(request) + b"\n")
-        answer = msgspec.json.decode(_line(sock), type=Answer)
-    if answer.result is None:
-        raise ControlError(answer.message, code=answer.code)
-    return answer.result
+        return msgspec.json.decode(_line(sock), type=Answer)
 
 
 def _line(sock: socket.socket) -> bytes:

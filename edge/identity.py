@@ -7,7 +7,6 @@ The private key never leaves the folder. Does not own documents (the directory k
 from __future__ import annotations
 
 import base64
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,14 @@ import httpx
 import msgspec
 
 from edge.errors import EdgeError
-from protocol.bundle import Access, Broker, BundleError, read_access, read_bundle
+from edge.files import write_private
+from protocol.bundle import BUNDLE_BYTES_MAX, Access, Broker, BundleError, read_access, read_bundle
 from protocol.codes import gateway_code_secret
 from protocol.cose import SigningKey
 from protocol.enrolment import build_enrolment
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 _IDENTITY = "identity.json"
@@ -57,11 +58,16 @@ def load_identity(folder: Path) -> tuple[Identity, SigningKey] | None:
         seed = (folder / _KEY).read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise IdentityError(
+            f"{folder} cannot be read: {error.strerror}; run this as the agent's user", code="identity.unread"
+        ) from error
     try:
         return msgspec.json.decode(data, type=Identity), SigningKey(seed)
     except (msgspec.MsgspecError, ValueError) as error:
         raise IdentityError(
-            f"{folder / _IDENTITY} or {_KEY} is damaged: {error}; restore it from a backup or claim anew",
+            f"{folder / _IDENTITY} or {_KEY} is damaged ({error}); restore both from a backup, or remove "
+            "both and claim anew: the journal beside them stays good",
             code="identity.damaged",
         ) from error
 
@@ -72,9 +78,12 @@ def claim_by_bundle(folder: Path, bundle_file: Path, random_bytes: Callable[[int
     Returns what it grants, documents included. Raises IdentityError, or BundleError if it is forged.
     """
     try:
-        bundle = read_bundle(bundle_file.read_bytes())
+        with bundle_file.open("rb") as stream:
+            bundle = read_bundle(stream.read(BUNDLE_BYTES_MAX + 1))
     except OSError as error:
-        raise IdentityError(f"{bundle_file} cannot be read: {error}", code="identity.bundle") from error
+        raise IdentityError(
+            f"{bundle_file} cannot be read: {error.strerror}", code="identity.bundle"
+        ) from error
     _refuse_second(folder, bundle.access.gateway)
     _born(folder, random_bytes)
     _keep(folder, _identity(bundle.access, bundle.secret))
@@ -82,20 +91,35 @@ def claim_by_bundle(folder: Path, bundle_file: Path, random_bytes: Callable[[int
 
 
 def claim_by_code(
-    folder: Path, cloud_url: str, code: str, random_bytes: Callable[[int], bytes], *, timeout_s: float = 20.0
+    folder: Path,
+    cloud_url: str,
+    code: str,
+    random_bytes: Callable[[int], bytes],
+    *,
+    tls: ssl.SSLContext | None = None,
+    timeout_s: float = 20.0,
 ) -> Access:
     """Claim over HTTPS with a one-time code. Safe to repeat: the key is kept between tries.
 
     Raises CodeError for a mistyped code, IdentityError if the cloud says no or cannot be reached.
     """
     gateway_code_secret(code)
+    if not cloud_url:
+        raise IdentityError(
+            "where is the cloud? Give --cloud URL, or `https_url` under [cloud]", code="identity.no_cloud"
+        )
     _refuse_second(folder, None)
     key = _born(folder, random_bytes)
     body = {"code": code, "public_key": base64.b64encode(key.public).decode()}
     try:
-        response = httpx.post(f"{cloud_url.rstrip('/')}/v1/gateways/claim", json=body, timeout=timeout_s)
+        response = httpx.post(
+            f"{cloud_url.rstrip('/')}/v1/gateways/claim", json=body, timeout=timeout_s, verify=tls or True
+        )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise IdentityError(f"{cloud_url} cannot be reached: {error}", code="identity.offline") from error
+        raise IdentityError(
+            f"{cloud_url} cannot be reached ({error}); try again, or ask for a bundle file and use --bundle",
+            code="identity.offline",
+        ) from error
     if response.status_code != httpx.codes.OK:
         raise IdentityError(f"the cloud refused the claim: {_detail(response)}", code="identity.refused")
     access = read_access(response.content)
@@ -104,9 +128,9 @@ def claim_by_code(
 
 
 def enrolled(folder: Path, identity: Identity) -> Identity:
-    """The cloud has acknowledged something of ours: forget the one-time secret."""
+    """The cloud has acknowledged something of ours: forget the one-time secret. Raises OSError."""
     known = msgspec.structs.replace(identity, enrolment_secret=None)
-    _keep(folder, known)
+    write_private(folder / _IDENTITY, _encoded(known))
     return known
 
 
@@ -125,33 +149,37 @@ def _refuse_second(folder: Path, gateway: str | None) -> None:
 
 def _born(folder: Path, random_bytes: Callable[[int], bytes]) -> SigningKey:
     """The gateway's key: made here on the first try, kept ever after."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
     path = folder / _KEY
-    if not path.exists():
-        _write_private(path, random_bytes(_KEY_LENGTH))
-    return SigningKey(path.read_bytes())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        if not path.exists():
+            write_private(path, random_bytes(_KEY_LENGTH))
+        return SigningKey(path.read_bytes())
+    except OSError as error:
+        raise _unkept(folder, error) from error
+    except ValueError as error:
+        raise IdentityError(
+            f"{path} is damaged ({error}); restore it, or remove it and claim anew", code="identity.damaged"
+        ) from error
 
 
 def _keep(folder: Path, identity: Identity) -> None:
-    _write_private(folder / _IDENTITY, msgspec.json.format(msgspec.json.encode(identity)))
+    try:
+        write_private(folder / _IDENTITY, _encoded(identity))
+    except OSError as error:
+        raise _unkept(folder, error) from error
 
 
-def _write_private(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably; mode 0600."""
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _encoded(identity: Identity) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(identity))
+
+
+def _unkept(folder: Path, error: OSError) -> IdentityError:
+    return IdentityError(
+        f"{folder} cannot be written: {error.strerror}; check `data_dir`, its owner and the disk",
+        code="identity.unkept",
+    )
 
 
 def _detail(response: httpx.Response) -> str:

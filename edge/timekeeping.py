@@ -5,8 +5,10 @@ Never sets a clock and never rewrites a record: `clock.synced` says what the clo
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from edge.errors import JournalError
 from protocol.bodies import ClockSynced
 from protocol.records import ClockQuality
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from edge.clock import Clock
     from edge.journal import AsyncJournal
 
+_LOGGER = logging.getLogger("reloop.clock")
 _LOOK_S = 5.0
 _JUMP_MS = 2_000
 """A difference that slewing (500 ppm) cannot make between two looks."""
@@ -32,7 +35,10 @@ class Timekeeper:
         """Look until cancelled."""
         while True:
             await self._clock.sleep(_LOOK_S)
-            await self.look()
+            try:
+                await self.look()
+            except JournalError as error:
+                _LOGGER.warning("the clock's change is journalled at the next look: %s", error)
 
     async def look(self) -> None:
         """Journal a `clock.synced` if the clock jumped or became synchronised since the last look."""

@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from edge.errors import EdgeError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from edge.health.report import Report
 
 _STATES = ("closed", "half-open", "open")
+
+
+class MetricsError(EdgeError):
+    """The metrics cannot be served."""
+
+    code = "health.port_taken"
 
 
 class _Gateway(Collector):
@@ -56,10 +64,19 @@ class _Gateway(Collector):
 
 
 def serve_metrics(settings: HealthSettings, report: Callable[[], Report]) -> tuple[int, Callable[[], None]]:
-    """Serve `/metrics` in a thread of its own; returns the port and what stops it."""
+    """Serve `/metrics` in a thread of its own, which calls `report`; returns the port and what stops it.
+
+    Raises MetricsError if the port cannot be had.
+    """
     registry = CollectorRegistry()
     registry.register(_Gateway(report))
-    server, thread = start_http_server(settings.port, settings.host, registry)
+    try:
+        server, thread = start_http_server(settings.port, settings.host, registry)
+    except OSError as error:
+        raise MetricsError(
+            f"metrics cannot be served on {settings.host}:{settings.port} ({error.strerror}); stop the other "
+            "program or set another `port` under [health]"
+        ) from error
 
     def stop() -> None:
         server.shutdown()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_STATUS_LENGTH_MAX = 400
 
 
 class Notifier:
@@ -21,15 +25,16 @@ class Notifier:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         limit_us = environment.get("WATCHDOG_USEC", "")
-        self.watchdog_s = int(limit_us) / 2_000_000 if limit_us.isdigit() else None
+        ours = environment.get("WATCHDOG_PID", "") in {"", str(os.getpid())}
+        self.watchdog_s = int(limit_us) / 2_000_000 if ours and limit_us.isdigit() else None
 
     def ready(self, status: str) -> None:
         """Start-up is done."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def alive(self, status: str) -> None:
         """Everything made progress."""
-        self._send(f"WATCHDOG=1\nSTATUS={status}")
+        self._send(f"WATCHDOG=1\nSTATUS={_line(status)}")
 
     def stopping(self) -> None:
         """A clean stop has begun."""
@@ -38,9 +43,12 @@ class Notifier:
     def _send(self, message: str) -> None:
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            try:
-                sock.sendto(message.encode(), self._address)
-            except OSError:
-                # A manager that went away is not a reason to stop weighing.
-                self._address = ""
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        # A manager that is away or busy is no reason to stop weighing; it is told again soon.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as sock:
+            sock.sendto(message.encode(), self._address)
+
+
+def _line(text: str) -> str:
+    """One line: a problem may quote a stranger, whose second line systemd would take for a command."""
+    return " ".join(text.split())[:_STATUS_LENGTH_MAX]
