@@ -202,7 +202,7 @@ def courier_import(
     file: Annotated[Path, typer.Argument(help="The answer that the cloud wrote for this gateway.")],
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Apply the cloud's answer FILE: documents and acks. Works beside a running agent, and may be repeated."""
+    """Apply the cloud's answer FILE: documents and acks. Works beside a running agent; may be repeated."""
     from edge.sync.courier import import_courier
 
     async def alone(core: Core) -> object:
