@@ -95,13 +95,14 @@ async def use_code(connection: AsyncConnection, gateway: str, used_hash: bytes) 
     )
 
 
-async def has_key(connection: AsyncConnection, gateway: str, key_id: bytes) -> bool:
+async def has_key(connection: AsyncConnection, gateway: str, key_id: bytes, public_key: bytes) -> bool:
     """Whether this key is enrolled for this gateway and valid."""
     return (
         await execute(
             connection,
-            "select 1 from gateway_keys where gateway_id = :id and key_id = :key_id and valid_to is null",
-            {"id": gateway, "key_id": key_id},
+            "select 1 from gateway_keys where gateway_id = :id and key_id = :key_id"
+            " and public_key = :public_key and valid_to is null",
+            {"id": gateway, "key_id": key_id, "public_key": public_key},
         )
         == 1
     )
@@ -110,7 +111,7 @@ async def has_key(connection: AsyncConnection, gateway: str, key_id: bytes) -> b
 async def enrol(
     connection: AsyncConnection, gateway: str, key_id: bytes, public_key: bytes, now: datetime
 ) -> bool:
-    """Add the gateway's key and mark it claimed; False if that key belongs to another gateway."""
+    """Add the gateway's key and mark it claimed; False if another key or gateway has its id."""
     added = await execute(
         connection,
         "insert into gateway_keys (key_id, gateway_id, public_key, valid_from)"

@@ -149,7 +149,7 @@ class Gateways:
 
     async def _enrol(self, connection: AsyncConnection, gateway: str, key: bytes, secret: bytes) -> None:
         key_id = key_id_of(key)
-        known = await repository.has_key(connection, gateway, key_id)
+        known = await repository.has_key(connection, gateway, key_id, key)
         if not known and not await repository.enrol(connection, gateway, key_id, key, self.now()):
             raise GatewayStateError("this key is or was enrolled already; make a new one", code="key.known")
         await repository.use_code(connection, gateway, _used_hash(secret, key))

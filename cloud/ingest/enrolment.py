@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LOCK = """
 SELECT state, code_hash, coalesce(code_expires_at > now(), true) FROM gateways WHERE id = %s FOR UPDATE
 """
-_KNOWN = "SELECT gateway_id FROM gateway_keys WHERE key_id = %s"
+_KNOWN = "SELECT gateway_id, public_key FROM gateway_keys WHERE key_id = %s"
 _ADD = "INSERT INTO gateway_keys (key_id, gateway_id, public_key) VALUES (%s, %s, %s)"
 _USE = """
 UPDATE gateways SET state = 'claimed', claimed_at = coalesce(claimed_at, now()), code_hash = %s WHERE id = %s
@@ -41,8 +41,8 @@ async def enrol(connection: psycopg.AsyncConnection, data: bytes, expected: str 
     if gateway is None or gateway[0] == "revoked":
         return Refusal("", "enrolment.refused", f"there is no gateway {offer.gateway} to enrol")
     if known is not None:
-        same = known[0] == offer.gateway
-        return None if same else Refusal("", "enrolment.key_known", "this key is another gateway's")
+        same = (known[0], bytes(known[1])) == (offer.gateway, offer.public_key)
+        return None if same else Refusal("", "enrolment.key_known", "this key id is another key's already")
     secret = bytes(gateway[1] or b"")
     proof = proof_of(offer.gateway, offer.public_key, secret)
     if not secret or not gateway[2] or not hmac.compare_digest(proof, offer.proof):

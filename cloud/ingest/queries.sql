@@ -197,6 +197,9 @@ SELECT digest, generation, version, issued_at FROM documents WHERE name = 'catal
 -- name: read_catalog
 SELECT data FROM documents WHERE name = 'catalog' AND digest = %s
 
+-- name: read_key_documents
+SELECT data FROM documents WHERE name = 'keys' ORDER BY generation DESC, version DESC LIMIT 100
+
 -- name: read_rates
 SELECT material, valid_from, points_per_kg FROM rates ORDER BY material, valid_from, version
 

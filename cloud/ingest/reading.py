@@ -8,16 +8,24 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import structlog
+
 from cloud.ingest.opening import Key
 from cloud.ingest.store import QUERIES
 from cloud.ingest.views import CatalogView, RateHistory
-from protocol.documents import CatalogBody, Name, open_document
+from protocol.cose import key_id_of, parse
+from protocol.documents import CatalogBody, KeysBody, KeyUse, Name, open_document
+from protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     import psycopg
 
+    from cloud.kit.keyring import Keyring
+    from protocol.documents import CloudKey
+
+_log = structlog.get_logger(__name__)
 CATALOGS_MAX = 1000
 KEYS_MAX = 100_000
 SUCCESSORS_FRESH_S = 1.0
@@ -25,13 +33,12 @@ SUCCESSORS_FRESH_S = 1.0
 
 
 class Reference:
-    """Reference data over one connection. `document_key` finds the cloud's own document keys by id."""
+    """Reference data over one connection. `keyring` holds today's keys; older ones were announced."""
 
-    def __init__(
-        self, connection: psycopg.AsyncConnection, document_key: Callable[[bytes], bytes | None]
-    ) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection, keyring: Keyring) -> None:
         self._connection = connection
-        self._document_key = document_key
+        self._keyring = keyring
+        self._document_keys = {keyring.document.key_id: keyring.document.public}
         self._keys: dict[bytes, Key] = {}
         self._catalogs: dict[bytes, Mapping[str, int]] = {}
         self._superseded_ms: dict[bytes, int | None] = {}
@@ -58,7 +65,8 @@ class Reference:
         views = {}
         for digest in wanted & self._superseded_ms.keys():
             rates = self._catalogs.get(digest) or await self._read(digest)
-            views[digest] = CatalogView(rates, self._superseded_ms[digest])
+            if rates is not None:
+                views[digest] = CatalogView(rates, self._superseded_ms[digest])
         return views
 
     async def rates(self) -> Mapping[str, RateHistory]:
@@ -78,12 +86,39 @@ class Reference:
         self._superseded_ms = {row[2]: after for row, after in zip(issued, successors, strict=True)}
         self._listed_s = now_s
 
-    async def _read(self, digest: bytes) -> Mapping[str, int]:
+    async def _read(self, digest: bytes) -> Mapping[str, int] | None:
+        """The rates of a catalogue; None, and a word in the log, if no key of ours ever signed it.
+
+        Its weighings then wait in quarantine: one unreadable row must not stop everybody else's.
+        """
         result = await self._connection.execute(QUERIES["read_catalog"], (digest,))
         row = await result.fetchone()
         data = bytes(row[0]) if row else b""
-        body = open_document(data, Name.CATALOG, self._document_key).body(CatalogBody)
+        try:
+            body = open_document(data, Name.CATALOG, await self._keys_for(data)).body(CatalogBody)
+        except ProtocolError as error:
+            _log.warning("catalogue unreadable", digest=digest.hex(), code=error.code, error=str(error))
+            return None
         if len(self._catalogs) >= CATALOGS_MAX:
             self._catalogs.clear()
         rates = self._catalogs[digest] = {each.code: each.points_per_kg for each in body.materials}
         return rates
+
+    async def _keys_for(self, data: bytes) -> Callable[[bytes], bytes | None]:
+        """Finds document keys by id; learns those ever announced if today's did not sign `data`."""
+        if parse(data).key_id not in self._document_keys:
+            root = self._keyring.root
+            result = await self._connection.execute(QUERIES["read_key_documents"])
+            for (keys,) in await result.fetchall():
+                for each in _announced(bytes(keys), {root.key_id: root.public}):
+                    if each.use is KeyUse.DOCUMENT:
+                        self._document_keys[key_id_of(each.public_key)] = each.public_key
+        return self._document_keys.get
+
+
+def _announced(data: bytes, root: Mapping[bytes, bytes]) -> list[CloudKey]:
+    """The keys that a keys document announces; none if this root did not sign it."""
+    try:
+        return open_document(data, Name.KEYS, root.get).body(KeysBody).keys
+    except ProtocolError:
+        return []

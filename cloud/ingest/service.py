@@ -141,7 +141,7 @@ class Ingest:
             return await retry.run(which, by)
 
     def _reference_over(self, connection: psycopg.AsyncConnection) -> Reference:
-        return Reference(connection, self._document_key)
+        return Reference(connection, self._keyring)
 
     def _arrival(self, data: bytes, road: str, hint: str | None) -> Arrival:
         return Arrival(data, Road(road), hint, asyncio.get_running_loop().create_future())
@@ -442,10 +442,6 @@ class Ingest:
                 self.counters.failures += 1
                 await self._disconnect()
                 await self._clock.sleep(DATABASE_RETRY_S * (1 + self._random(1)[0] / 255))
-
-    def _document_key(self, key_id: bytes) -> bytes | None:
-        key = self._keyring.document
-        return key.public if key_id == key.key_id else None
 
     def _new_id(self) -> UUID:
         return uuid7(self._clock.wall_ms(), self._random)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import secrets
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from protocol.acks import Verdict
 from protocol.bodies import DepositOpened, HolderKind, Outcome, PickupClosed, PickupOpened
 from protocol.codes import gateway_code_secret, new_gateway_code
 from protocol.cose import SigningKey
+from protocol.documents import CloudKey, KeysBody, KeyUse, Name, build_document, document_digest
 from protocol.enrolment import build_enrolment
 from tests.cloud.ingest.gateway import Gateway, add_catalog, add_gateway, serial_of
 from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
@@ -162,6 +164,35 @@ async def test_an_unknown_catalogue_waits_in_quarantine_until_it_is_known(site: 
     assert await site.ingest.retry(ids) == {}
     assert site.balance(PSEUDONYM) == 24_000
     assert site.rows("SELECT state, decided_by FROM quarantine") == [("retried", "operator")]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_catalogue_signed_by_an_older_document_key_is_read_if_that_key_was_announced(
+    site: Site, announced: bool
+) -> None:
+    """One that nobody can verify holds back its own weighings only."""
+    old, root = site.keyring.document, site.keyring.root
+    keyring = dataclasses.replace(site.keyring, document=SigningKey.from_seed(b"n" * 32))
+    if announced:
+        body = KeysBody([CloudKey(KeyUse.DOCUMENT, old.public, 0, 1)])
+        data = build_document(Name.KEYS, 1, 1, 1, body, root)
+        values = document_digest(data), data
+        site.write("INSERT INTO documents VALUES ('keys', 1, 1, %s, %s, now())", *values)
+    site.gateway.visit(300)
+    site.gateway.catalog = add_catalog(site.url, keyring, 2)
+    site.gateway.visit(1_000)
+    async with Ingest(site.url, keyring, SystemClock(), secrets.token_bytes) as rotated:
+        ack = site.ack(await rotated.submit(site.gateway.frame(), "https", None))
+    assert ack.through == 6
+    assert site.held() == ([] if announced else [(2, "weighing.unknown_catalog")])
+    assert site.balance(PSEUDONYM) == (15_600 if announced else 12_000)
+
+
+async def test_a_second_key_under_a_known_key_id_is_refused(site: Site) -> None:
+    secret, taken = b"s" * 32, SigningKey.from_seed(b"t" * 32)
+    site.write("UPDATE gateways SET code_hash = %s", secret)
+    site.write("INSERT INTO gateway_keys VALUES (%s, %s, %s)", taken.key_id, site.gateway.id, b"o" * 32)
+    assert await site.refused(build_enrolment(site.gateway.id, secret, taken)) == "enrolment.key_known"
 
 
 async def test_a_retried_record_that_arrives_again_is_not_credited_again(site: Site) -> None:
