@@ -37,7 +37,7 @@ class CourierFailed(SyncError):  # noqa: N818 - names what happened
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was put into a file."""
+    """What was put into a file; the hello of an empty outbox is not counted."""
 
     records: int
     frames: int
@@ -101,7 +101,7 @@ async def _write(
         echoes.append(echo)
         progress(max(frame.last - before, 0), total)
         plan = _whole(sender)
-    return Exported(total, len(echoes), sender.sent), echoes
+    return Exported(total, len(echoes) if total else 0, sender.sent), echoes
 
 
 def _whole(sender: Sender) -> Plan | None:
