@@ -136,11 +136,15 @@ SELECT DISTINCT h.account_id, r.key
  WHERE r.kind = 'receivable' AND r.balance > 0
 
 -- name: void_weighings
+-- The sides of a fork have records at the same places: a void means the weighing of its own side, which came by
+-- the same epoch, or what both sides have in common.
 WITH taken AS (
-    SELECT v.id AS void_id, r.id AS weighing_id
-      FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[])
-           AS v (id, gateway_id, epoch, seq)
+    SELECT DISTINCT ON (v.id) v.id AS void_id, r.id AS weighing_id
+      FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(own)s::bigint[], %(seqs)s::bigint[])
+           AS v (id, gateway_id, epoch, own, seq)
+      JOIN records o ON (o.gateway_id, o.epoch, o.seq, o.id) = (v.gateway_id, v.epoch, v.own, v.id)
       JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq)
+     ORDER BY v.id, r.carried_epoch IS NOT DISTINCT FROM o.carried_epoch DESC, r.carried_epoch NULLS FIRST
 ), voided AS (
     UPDATE weighings w SET voided_by = t.void_id FROM taken t WHERE w.id = t.weighing_id AND w.voided_by IS NULL
     RETURNING w.id, w.account_id, w.points, w.pending, w.net_g, w.material, w.drop_point_id, w.gateway_id
@@ -158,12 +162,16 @@ WITH taken AS (
 SELECT id, account_id, points, pending FROM voided
 
 -- name: voids_without_weighing
-SELECT v.id
-  FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[])
-       AS v (id, gateway_id, epoch, seq)
- WHERE NOT EXISTS (
-    SELECT FROM records r JOIN weighings w ON w.id = r.id
-     WHERE (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq))
+WITH taken AS (
+    SELECT DISTINCT ON (v.id) v.id AS void_id, r.id AS weighing_id
+      FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(own)s::bigint[], %(seqs)s::bigint[])
+           AS v (id, gateway_id, epoch, own, seq)
+      JOIN records o ON (o.gateway_id, o.epoch, o.seq, o.id) = (v.gateway_id, v.epoch, v.own, v.id)
+      JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq)
+     ORDER BY v.id, r.carried_epoch IS NOT DISTINCT FROM o.carried_epoch DESC, r.carried_epoch NULLS FIRST
+)
+SELECT id FROM unnest(%(ids)s::uuid[]) AS v (id)
+ WHERE NOT EXISTS (SELECT FROM taken t JOIN weighings w ON w.id = t.weighing_id WHERE t.void_id = v.id)
 
 -- name: move_cursors
 UPDATE cursors c SET through = m.through, digest = m.digest, updated_at = now(),

@@ -228,6 +228,7 @@ def _void_columns(voids: Sequence[VoidRow]) -> dict[str, list[object]]:
         "ids": [UUID(bytes=void.id) for void in voids],
         "gateways": [void.gateway for void in voids],
         "epochs": [void.epoch for void in voids],
+        "own": [void.seq for void in voids],
         "seqs": [void.weighing_seq for void in voids],
     }
 

@@ -5,6 +5,8 @@ Owns connections and the schema's version. Does not own any query.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +54,20 @@ def driver_url(url: str) -> str:
 
 
 async def connect(url: str) -> psycopg.AsyncConnection:
-    """A plain connection, autocommit off, times in UTC. Raises DatabaseError if Postgres is not reached."""
+    """A plain connection, autocommit off, times in UTC. Raises DatabaseError if Postgres is not reached.
+
+    Who is cancelled while it connects leaves no open connection behind: psycopg alone would.
+    """
+    connecting = asyncio.ensure_future(_connect(url))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(DatabaseError):
+            await (await connecting).close()
+        raise
+
+
+async def _connect(url: str) -> psycopg.AsyncConnection:
     try:
         return await psycopg.AsyncConnection.connect(url, options="-c timezone=UTC", connect_timeout=10)
     except psycopg.Error as error:

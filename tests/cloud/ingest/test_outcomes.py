@@ -14,7 +14,7 @@ import pytest
 from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from protocol.acks import Verdict
-from protocol.bodies import DepositOpened, HolderKind, Outcome, PickupClosed, PickupOpened
+from protocol.bodies import DepositOpened, HolderKind, Outcome, PickupClosed, PickupOpened, WeighingVoided
 from protocol.codes import gateway_code_secret, new_gateway_code
 from protocol.cose import SigningKey
 from protocol.documents import CloudKey, KeysBody, KeyUse, Name, build_document, document_digest
@@ -99,6 +99,23 @@ async def test_a_forked_chain_is_closed_alarmed_and_both_sides_are_credited_when
     assert site.balance(PSEUDONYM) == 12_000 + 24_000 + 1_200, "the twin's weighing waits"
     waiting = site.rows("SELECT net_g, pending FROM weighings WHERE pending")
     assert waiting == [(500, True)]
+
+
+async def test_a_void_on_one_side_of_a_fork_leaves_the_other_sides_weighing_alone(site: Site) -> None:
+    mine = site.gateway
+    mine.visit()
+    twin = mine.branch(3)
+    mine.visit(2_000)
+    twin.append(WeighingVoided(4, twin.weigh(twin.open(), 500), ""))
+    twin.append(WeighingVoided(1, 2, ""))  # of what both sides have in common
+    await site.send(mine.frame())
+    assert (await site.send(twin.frame(4, 7))).verdict is Verdict.FORKED
+    after = Gateway(mine.id, mine.catalog, epoch=9)
+    carry(twin, after, 4)
+    await site.send(after.frame())
+    voided = site.rows("SELECT seq, net_g FROM weighings WHERE voided_by IS NOT NULL ORDER BY seq")
+    assert voided == [(2, 1_000), (5, 500)], "seq 5 of the other side stands"
+    assert site.balance(PSEUDONYM) == 24_000
 
 
 async def test_damaged_records_are_quarantined_and_the_ones_behind_credited(site: Site) -> None:
