@@ -6,7 +6,7 @@ Does not own readings (`devices`), nor who is credited (`deposit`).
     plate                       what happens                               becomes
     any                         stable zero                                armed, nothing saved on it; a
                                                                            tare against a saved load is gone
-    armed                       a mass below zero: its zero is wrong       unarmed, else the same
+    armed                       a second below zero: its zero is wrong    unarmed, else the same
     armed                       a load is captured                         unarmed, that gross is saved
     unarmed, load saved         TARE, stable reading = the saved load      armed, net counts from there
                                 (within one division)
@@ -67,17 +67,23 @@ class Tare:
 NO_TARE = Tare()
 _DRIFT_DIVISIONS = 2
 """Creep and drift may show this much less than nothing on an empty plate."""
+_BELOW_LOOKS = 10
+"""One second of looks: a plate that swings after a heavy load was lifted is below zero for less."""
 _DIVISION_G = 10
 """Assumed of dialects that do not tell their division."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plate:
-    """`saved_g` is the gross of the last counted load while it may still lie there, else None."""
+    """`saved_g` is the gross of the last counted load while it may still lie there, else None.
+
+    `below` counts the looks in a row that showed less than nothing.
+    """
 
     armed: bool = False
     saved_g: int | None = None
     tare: Tare = NO_TARE
+    below: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +106,10 @@ def observed(plate: Plate, view: ScaleView) -> Plate:
     nothing, and what is put on next would count only as the difference.
     """
     if view.health == "ok" and _below_zero(view):
-        return replace(plate, armed=False)
+        below = plate.below + 1
+        return replace(plate, below=below, armed=plate.armed and below < _BELOW_LOOKS)
     if view.health != "ok" or not view.zero:
-        return plate
+        return replace(plate, below=0) if plate.below else plate
     return Plate(armed=True, tare=NO_TARE if plate.saved_g is not None else plate.tare)
 
 

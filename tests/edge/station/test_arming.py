@@ -41,7 +41,11 @@ def test_only_a_stable_zero_of_a_healthy_scale_arms() -> None:
 
 def test_a_mass_below_zero_disarms_because_the_zero_was_taken_under_a_load() -> None:
     for view in (stable(-4741), refused(Status.UNDERLOAD)):
-        lifted = observed(ARMED, view)
+        assert observed(observed(ARMED, view), moving(-10)) == ARMED
+        lifted = ARMED
+        for _ in range(10):
+            assert lifted.armed
+            lifted = observed(lifted, view)
         assert not lifted.armed
         assert weigh(lifted, stable(70), RULES) is Message.NOT_ARMED
         assert observed(lifted, ZERO).armed
