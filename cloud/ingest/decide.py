@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloud.ingest.effects import Alarm, Answer, Effects
+from cloud.ingest.lost import found, noted
 from cloud.ingest.project import Projector
 from protocol.acks import Echo, Verdict
 from protocol.bodies import RecordCarried
@@ -15,9 +16,9 @@ from protocol.delivery import Cursor, Received, receive
 from protocol.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
+    from collections.abc import Mapping, Sequence, Set
 
-    from cloud.ingest.views import EpochKey, Opened, View
+    from cloud.ingest.views import EpochKey, Gap, Opened, View
 
 
 def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozenset()) -> Effects:
@@ -29,6 +30,7 @@ def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozense
     careful = bool(view.stored) or any(opened.needs.carried_epochs for opened in frames)
     projector = Projector(effects, view, suspects, careful=careful)
     cursors: dict[EpochKey, Cursor] = dict(view.cursors)
+    gaps: dict[EpochKey, tuple[Gap, ...]] = dict(view.gaps)
     for opened in frames:
         frame = opened.frame
         before = cursors.get(opened.key) or Cursor.start(*opened.key)
@@ -40,8 +42,16 @@ def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozense
         _note(effects, before, received, opened)
         if received.cursor != before:
             cursors[opened.key] = effects.cursors[opened.key] = received.cursor
+        if received.lost is not None:
+            gaps[opened.key] = effects.gaps[opened.key] = (*gaps.get(opened.key, ()), noted(before, frame))
+        elif gaps.get(opened.key) and received.verdict is Verdict.OK:
+            late = found(frame, gaps[opened.key])
+            projector.frame(opened, late.fresh, cursors)
+            projector.strays(opened, late.strays)
+            if late.fresh:
+                gaps[opened.key] = effects.gaps[opened.key] = late.gaps
         if received.fresh:
-            projector.frame(opened, received, cursors)
+            projector.frame(opened, received.fresh, cursors)
     return effects
 
 
@@ -51,7 +61,6 @@ def _note(effects: Effects, before: Cursor, received: Received, opened: Opened) 
     echo = Echo(frame.sample.boot, frame.sample.mono_ms)
     effects.answers.append(Answer(received.cursor, received.verdict, received.expect, echo))
     if received.lost is not None:
-        effects.gaps.append((*opened.key, *received.lost))
         detail: dict[str, object] = {
             "epoch": frame.epoch,
             "first": received.lost[0],
@@ -89,3 +98,12 @@ def needed_digests(frames: Sequence[Opened], cursors: dict[EpochKey, Cursor]) ->
         if cursor is not None and frame.last < cursor.through:
             wanted.append((*opened.key, frame.last if frame.records else frame.first - 1))
     return wanted
+
+
+def irregular(frames: Sequence[Opened], cursors: Mapping[EpochKey, Cursor]) -> list[Opened]:
+    """Frames that do not simply continue their epoch as committed: they may leave a gap, or fill one."""
+    return [
+        opened
+        for opened in frames
+        if opened.frame.first != (cursors[opened.key].through if opened.key in cursors else 0) + 1
+    ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from protocol.bodies import HolderKind
 
 if TYPE_CHECKING:
+    from cloud.ingest.views import Gap
     from protocol.acks import Echo, Verdict
     from protocol.delivery import Cursor
 
@@ -139,7 +140,8 @@ class Effects:
     voids: list[VoidRow] = field(default_factory=list)
     custody: list[CustodyRow] = field(default_factory=list)
     quarantine: list[QuarantineRow] = field(default_factory=list)
-    gaps: list[tuple[str, int, int, int]] = field(default_factory=list)
+    gaps: dict[tuple[str, int], tuple[Gap, ...]] = field(default_factory=dict)
+    """What is missing of an epoch now, where that changed."""
     alarms: list[Alarm] = field(default_factory=list)
     cursors: dict[tuple[str, int], Cursor] = field(default_factory=dict)
     """Cursors that moved or closed, as they shall be."""

@@ -31,11 +31,11 @@ from protocol.points import points_for
 from protocol.records import ClockQuality, Record, decode_record, next_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Set
+    from collections.abc import Callable, Mapping, Sequence, Set
 
     from cloud.ingest.effects import Effects
     from cloud.ingest.views import EpochKey, Opened, View
-    from protocol.delivery import Cursor, Received
+    from protocol.delivery import Cursor, Fresh
 
 MASS_G_MAX = 100_000_000
 """No scale at a drop point weighs 100 t; beyond it a number is damage, not mass."""
@@ -84,13 +84,13 @@ class Projector:
         self._open: dict[int, int] = {}
         """Visits opened in this frame: seq → place in `effects.deposits`."""
 
-    def frame(self, opened: Opened, received: Received, cursors: Mapping[EpochKey, Cursor]) -> None:
-        """Project the fresh records of one frame."""
+    def frame(self, opened: Opened, records: Sequence[Fresh], cursors: Mapping[EpochKey, Cursor]) -> None:
+        """Project these records of one frame, fresh and in order."""
         gateway, epoch = opened.key
         self._begin(gateway, epoch, pending=False)
-        rows, place = self._effects.records, len(opened.records) - len(received.fresh)
-        for fresh in received.fresh:
-            record, place = opened.records[place], place + 1
+        rows, first = self._effects.records, opened.frame.first
+        for fresh in records:
+            record = opened.records[fresh.seq - first]
             digest = fresh.digest
             identity = id_of(digest)
             if self._careful and self._repeated(identity):
@@ -102,6 +102,23 @@ class Projector:
             kind = record.body.code if type(record) is Record else 0
             rows.append((gateway, epoch, fresh.seq, identity, kind, digest, fresh.data, None, None))
             self.record(fresh.seq, identity, fresh.data, record)
+
+    def strays(self, opened: Opened, records: Sequence[Fresh]) -> None:
+        """Set aside records out of a gap that join the chain nowhere: a person may know where they belong."""
+        gateway, epoch = opened.key
+        message = "these records were given up as lost, and the frame does not join the chain on either side"
+        for fresh in records:
+            identity = id_of(fresh.digest)
+            if self._repeated(identity):
+                continue
+            record = opened.records[fresh.seq - opened.frame.first]
+            kind = record.body.code if type(record) is Record else 0
+            row = (gateway, epoch, fresh.seq, identity, kind, fresh.digest, fresh.data, None, None)
+            self._effects.records.append(row)
+            held = QuarantineRow(
+                identity, gateway, epoch, fresh.seq, "record.stray", message, fresh.data, False
+            )
+            self._effects.quarantine.append(held)
 
     def stored(self, place: QuarantineRow) -> None:
         """Project a record out of quarantine once more; `place` says where it stands."""

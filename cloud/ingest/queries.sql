@@ -185,7 +185,19 @@ INSERT INTO quarantine (id, gateway_id, epoch, seq, code, message, data, pending
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING
 
 -- name: note_gap
-INSERT INTO gaps (gateway_id, epoch, first, last) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
+INSERT INTO gaps (gateway_id, epoch, first, last) VALUES (%s, %s, %s, %s)
+
+-- name: close_gap
+DELETE FROM gaps WHERE gateway_id = %s AND epoch = %s AND first = %s AND last = %s
+
+-- name: read_gaps
+SELECT g.gateway_id, g.epoch, g.first, g.last,
+       (SELECT digest FROM records r WHERE (r.gateway_id, r.epoch, r.seq) = (g.gateway_id, g.epoch, g.first - 1)
+         ORDER BY carried_epoch NULLS FIRST LIMIT 1),
+       (SELECT digest FROM records r WHERE (r.gateway_id, r.epoch, r.seq) = (g.gateway_id, g.epoch, g.last + 1)
+         ORDER BY carried_epoch NULLS FIRST LIMIT 1)
+  FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[]) AS wanted (gateway_id, epoch) JOIN gaps g USING (gateway_id, epoch)
+ ORDER BY 1, 2, 3
 
 -- name: raise_alarm
 INSERT INTO alarms (id, gateway_id, code, detail) VALUES (%s, %s, %s, %s)

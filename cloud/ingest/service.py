@@ -26,7 +26,7 @@ from cloud.ingest.batches import (
     reply_to,
     tune_interpreter,
 )
-from cloud.ingest.decide import all_places, carried_places, needed_digests
+from cloud.ingest.decide import all_places, carried_places, irregular, needed_digests
 from cloud.ingest.enrolment import enrol
 from cloud.ingest.opening import Refusal, is_enrolment, take_apart
 from cloud.ingest.reading import Reference
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
     from uuid import UUID
 
-    from cloud.ingest.effects import Answer
-    from cloud.ingest.views import EpochKey
+    from cloud.ingest.effects import Answer, Effects
+    from cloud.ingest.views import EpochKey, Gap
     from cloud.kit.clock import Clock
     from cloud.kit.keyring import Keyring
 
@@ -79,6 +79,7 @@ class Ingest:
         self._inbox: asyncio.Queue[Arrival] = asyncio.Queue(INBOX_MAX)
         self._ready: asyncio.Queue[Batch] = asyncio.Queue(1)
         self._cursors: dict[EpochKey, Cursor] = {}
+        self._gaps: dict[EpochKey, tuple[Gap, ...]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reference: Reference | None = None
         self._reader: Store | None = None
@@ -242,8 +243,8 @@ class Ingest:
         view = await self._view(frames, reference, reader)
         effects, payloads = await asyncio.to_thread(decide_and_pack, frames, view, frozenset())
         if len(self._cursors) > CURSORS_MAX:
-            self._cursors.clear()
-        self._cursors.update(effects.cursors)
+            self._forget()
+        self._remember(effects)
         return Batch(arrivals, view, effects, payloads)
 
     async def _view(
@@ -260,6 +261,9 @@ class Ingest:
         if missing:
             self._cursors |= await reader.read_cursors(missing)
         cursors = {key: self._cursors[key] for key in keys if key in self._cursors}
+        odd = irregular(frames, cursors)
+        gaps = await self._gaps_of({each.key for each in odd}, reader)
+        late = [each for each in odd if gaps[each.key]]
         digests = {digest for each in frames for digest in each.needs.catalogs}
         return View(
             received_ms=self._clock.wall_ms(),
@@ -268,8 +272,15 @@ class Ingest:
             catalogs=await reference.catalogs(digests, self._clock.monotonic()),
             rates=await reference.rates() if any(each.needs.unpriced for each in frames) else {},
             known=await reader.read_known(needed_digests(frames, cursors)),
-            stored=await reader.read_stored(carried_places(frames) + (all_places(frames) if wary else [])),
+            stored=await reader.read_stored(carried_places(frames) + all_places(frames if wary else late)),
+            gaps=gaps,
         )
+
+    async def _gaps_of(self, keys: Set[EpochKey], reader: Store) -> dict[EpochKey, tuple[Gap, ...]]:
+        gaps = {key: self._gaps[key] for key in keys if key in self._gaps}
+        read = await reader.read_gaps(keys - gaps.keys())
+        self._gaps |= read
+        return gaps | read
 
     async def _refuse(self, arrival: Arrival, refusal: Refusal) -> None:
         """Note what was not taken in, one row per gateway, road, code and hour, and say so."""
@@ -314,7 +325,7 @@ class Ingest:
                 await writer.rollback()
                 batch = await self._again(batch.arrivals, suspects)
             except BaseException:
-                self._cursors.clear()
+                self._forget()
                 await _quiet_rollback(writer)
                 raise
             else:
@@ -326,15 +337,24 @@ class Ingest:
         """Decide anew on cursors as they are committed now; looks warily for records stored before."""
         self.counters.stale += 1
         reference, reader = await self._connect_reader()
-        self._cursors.clear()
+        self._forget()
         opened = [each.opened for each in arrivals if each.opened is not None]
         gateways = await reader.read_gateways({each.frame.gateway for each in opened})
         live = [each for each in arrivals if not await self._revoked(each, gateways)]
         frames = [each.opened for each in live if each.opened is not None]
         view = await self._view(frames, reference, reader, wary=True)
         effects, payloads = decide_and_pack(frames, view, suspects)
-        self._cursors.update(effects.cursors)
+        self._remember(effects)
         return Batch(live, view, effects, payloads)
+
+    def _remember(self, effects: Effects) -> None:
+        """Cursors and gaps as they will be once these effects are committed."""
+        self._cursors.update(effects.cursors)
+        self._gaps.update(effects.gaps)
+
+    def _forget(self) -> None:
+        self._cursors.clear()
+        self._gaps.clear()
 
     async def _bisect(self, arrivals: Sequence[Arrival], writer: Store) -> None:
         """Halve until one frame is left, then find its culprits; everybody else is committed as usual."""
@@ -377,7 +397,7 @@ class Ingest:
             except StaleError:
                 continue
             finally:
-                self._cursors.clear()
+                self._forget()
                 await _quiet_rollback(writer)
             return True
         raise StaleError("cursors keep moving")
@@ -428,7 +448,7 @@ class Ingest:
     async def _disconnect(self) -> None:
         connections, self._connections = self._connections, []
         self._reference = self._reader = self._writer = None
-        self._cursors.clear()
+        self._forget()
         for connection in connections:
             await connection.close()
 

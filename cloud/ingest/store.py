@@ -15,14 +15,15 @@ import psycopg
 from cloud.ingest import rows
 from cloud.ingest.custody import apply_custody
 from cloud.ingest.effects import QuarantineRow
-from cloud.ingest.views import GatewayView
+from cloud.ingest.views import Gap, GatewayView
 from cloud.kit.queries import load_queries
 from cloud.ledger.accounts import ISSUER
 from cloud.ledger.posting import Voided, reverse, settle
 from protocol.delivery import Cursor
+from protocol.records import genesis_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cloud.ingest.effects import Effects, VoidRow
     from cloud.ingest.pack import Payloads
@@ -95,12 +96,24 @@ class Store:
         result = await self._connection.execute(QUERIES["read_stored"], _places(ordered))
         return frozenset(row[0].bytes for row in await result.fetchall())
 
+    async def read_gaps(self, keys: Iterable[EpochKey]) -> dict[EpochKey, tuple[Gap, ...]]:
+        """What is missing of these epochs, for each of them."""
+        gaps: dict[EpochKey, tuple[Gap, ...]] = dict.fromkeys(keys, ())
+        if not gaps:
+            return gaps
+        result = await self._connection.execute(QUERIES["read_gaps"], _keys(gaps))
+        for gateway, epoch, first, last, before, after in await result.fetchall():
+            left = genesis_digest(gateway, epoch) if first == 1 else before
+            gaps[gateway, epoch] += (Gap(first, last, left, after),)
+        return gaps
+
     async def apply(self, effects: Effects, payloads: Payloads, view: View) -> None:
         """Apply everything; the caller commits. Effects gain what was found unfit on the way.
 
         Raises StaleError if what the decision stood on has changed, psycopg.Error if Postgres refuses.
         """
         await self._lock(effects, view)
+        await self._move_gaps(effects, view)
         await self.project(effects, payloads)
         if effects.cursors:
             moved = list(effects.cursors.values())
@@ -138,6 +151,17 @@ class Store:
             raise StaleError("a cursor moved")
         if await self.read_gateways(view.gateways) != view.gateways:
             raise StaleError("a gateway changed")
+        if view.gaps and _places_of(await self.read_gaps(view.gaps)) != _places_of(view.gaps):
+            raise StaleError("a gap changed")
+
+    async def _move_gaps(self, effects: Effects, view: View) -> None:
+        for key, gaps in effects.gaps.items():
+            places = {gap[:2] for gap in gaps}
+            known = {gap[:2] for gap in view.gaps.get(key, ())}
+            for place in sorted(known - places):
+                await self._connection.execute(QUERIES["close_gap"], (*key, *place))
+            for place in sorted(places - known):
+                await self._connection.execute(QUERIES["note_gap"], (*key, *place))
 
     async def _store_records(self, payloads: Payloads) -> None:
         if payloads.records is None:
@@ -177,8 +201,6 @@ class Store:
             if effects.quarantine:
                 held = [(UUID(bytes=row.id), *row[1:]) for row in effects.quarantine]
                 await cursor.executemany(QUERIES["hold"], held)
-            if effects.gaps:
-                await cursor.executemany(QUERIES["note_gap"], effects.gaps)
             if effects.alarms:
                 alarms = [
                     (self._new_id(), alarm.gateway, alarm.code, json.dumps(alarm.detail))
@@ -202,6 +224,10 @@ def cursor_key(cursor: Cursor) -> EpochKey:
 def _cursor(row: Sequence[object]) -> Cursor:
     gateway, epoch, through, digest, closed = row
     return Cursor(str(gateway), int(epoch), int(through), bytes(digest), bool(closed))  # type: ignore[call-overload]
+
+
+def _places_of(gaps: Mapping[EpochKey, tuple[Gap, ...]]) -> set[tuple[EpochKey, int, int]]:
+    return {(key, gap.first, gap.last) for key, each in gaps.items() for gap in each}
 
 
 def _keys(keys: Iterable[EpochKey]) -> dict[str, list[object]]:

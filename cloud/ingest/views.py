@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,13 +89,26 @@ class RateHistory:
         return self.points_per_kg[max(0, bisect_right(self.valid_from_ms, wall_ms) - 1)]
 
 
+class Gap(NamedTuple):
+    """Records that a gateway said it no longer holds, `first` and `last` included.
+
+    `before` is the digest at `first - 1`, `after` the one at `last + 1`; None where that is not stored.
+    """
+
+    first: int
+    last: int
+    before: bytes | None
+    after: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """All that `decide` looks at besides the frames.
 
     `cursors` holds every epoch asked for that exists; `known` committed digests by (gateway, epoch, seq);
     `stored` the ids (16 bytes) of records that are here already under another epoch: they did their effects,
-    or stand in quarantine, and nothing is done for them again.
+    or stand in quarantine, and nothing is done for them again. `gaps` holds those of every epoch that a
+    frame does not simply continue, in order.
     """
 
     received_ms: int
@@ -105,3 +118,4 @@ class View:
     rates: Mapping[str, RateHistory]
     known: Mapping[tuple[str, int, int], bytes] = field(default_factory=dict)
     stored: frozenset[bytes] = frozenset()
+    gaps: Mapping[EpochKey, tuple[Gap, ...]] = field(default_factory=dict)
