@@ -19,8 +19,8 @@ from tests.system.exports import assert_agree, assert_sound, credited_by
 if TYPE_CHECKING:
     from pathlib import Path
 
-VISITS = int(os.environ.get("RELOOP_OFFLINE_VISITS", "600"))
-"""Taken offline before any road opens; the long proof asks for 10,000."""
+VISITS = int(os.environ.get("RELOOP_OFFLINE_VISITS", "10000"))
+"""Taken offline before any road opens."""
 ROADS = ("mqtt", "https", "courier")
 
 
