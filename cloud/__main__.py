@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cloud.cli import courier, documents, gateways, quarantine, reports
+from cloud.cli import courier, documents, forks, gateways, quarantine, reports
 from cloud.cli.console import run, say
 from cloud.cli.runtime import Runtime
 
@@ -34,6 +34,7 @@ app.add_typer(gateways.app, name="gateway")
 app.add_typer(courier.app, name="courier")
 app.add_typer(documents.app, name="documents")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(forks.app, name="fork")
 app.add_typer(reports.export_app, name="export")
 app.add_typer(reports.ledger_app, name="ledger")
 app.command("status")(reports.status)

@@ -158,11 +158,8 @@ class Ingest:
             arrivals = await self._gather()
             try:
                 batch = await self._prepare(arrivals, reference, reader)
-            except psycopg.Error:
-                await self._give_back(arrivals)
-                raise
-            except BaseException:
-                give_up(arrivals)
+            except BaseException as error:
+                await self._failed(arrivals, error)
                 raise
             if batch is not None:
                 await self._ready.put(batch)
@@ -179,6 +176,14 @@ class Ingest:
             arrivals.append(self._inbox.get_nowait())
             size += len(arrivals[-1].data)
         return arrivals
+
+    async def _failed(self, arrivals: Sequence[Arrival], error: BaseException) -> None:
+        """What becomes of a batch that failed: tried again, one by one if the fault may lie in its frames."""
+        ours = isinstance(error, psycopg.Error | StaleError | UnavailableError)
+        if ours or (isinstance(error, Exception) and len(arrivals) > 1):
+            await self._give_back(arrivals)
+        else:
+            give_up(arrivals)
 
     async def _give_back(self, arrivals: Sequence[Arrival]) -> None:
         """Back into the inbox as far as there is room; whoever is dropped is not acked and sends again."""
@@ -302,11 +307,8 @@ class Ingest:
             batch = await self._ready.get()
             try:
                 await self._commit(batch, writer)
-            except (psycopg.Error, StaleError):
-                await self._give_back(batch.arrivals)
-                raise
-            except BaseException:
-                give_up(batch.arrivals)
+            except BaseException as error:
+                await self._failed(batch.arrivals, error)
                 raise
 
     async def _commit(self, batch: Batch, writer: Store) -> None:

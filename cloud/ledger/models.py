@@ -45,6 +45,18 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """Weighings that the sides of a forked journal carried and nobody has decided on. Points, grams."""
+
+    gateway: str
+    epoch: int
+    count: int
+    points: int
+    net_g: int
+    weighings: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Something in the ledger that does not add up; `id` names the row."""
 

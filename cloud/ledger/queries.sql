@@ -33,8 +33,11 @@ SELECT t.id, t.debit, t.credit, t.amount
  ORDER BY t.credit, t.id
 
 -- name: unpend
+-- Those of no points have no award and are released with the others.
 WITH released AS (
-    UPDATE weighings SET pending = false WHERE id = ANY(%(ids)s) RETURNING id, account_id, points, net_g, material
+    UPDATE weighings SET pending = false
+     WHERE id = ANY(%(ids)s) OR (id = ANY(%(asked)s) AND pending AND voided_by IS NULL AND points = 0)
+    RETURNING id, account_id, points, net_g, material
 )
 INSERT INTO events (type, key, payload)
 SELECT 'weighing.credited', id::text,
@@ -140,7 +143,15 @@ SELECT (SELECT count(*) FROM transfers), (SELECT count(*) FROM accounts), (SELEC
          WHERE state = 'posted' AND account_id('issuer', 'points') IN (debit, credit))
 
 -- name: void_pending
-UPDATE weighings SET voided_by = id WHERE id = ANY(%(ids)s)
+UPDATE weighings SET voided_by = id
+ WHERE id = ANY(%(ids)s) OR (id = ANY(%(asked)s) AND pending AND voided_by IS NULL AND points = 0)
+
+-- name: pending_weighings
+-- What forked journals left for a person to decide.
+SELECT gateway_id, epoch, count(*), sum(points)::bigint, sum(net_g)::bigint, array_agg(id ORDER BY seq, id)
+  FROM weighings WHERE pending AND voided_by IS NULL AND (%(gateway)s::text IS NULL OR gateway_id = %(gateway)s)
+   AND (%(epoch)s::bigint IS NULL OR epoch = %(epoch)s)
+ GROUP BY 1, 2 ORDER BY 1, 2
 
 -- name: count_claims
 SELECT count(*) FROM transfers WHERE debit = %(id)s AND code = 5

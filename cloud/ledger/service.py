@@ -11,7 +11,7 @@ from uuid import UUID
 from cloud.errors import LedgerError, NotFoundError
 from cloud.kit.ids import derived_id
 from cloud.ledger.accounts import ISSUER, AccountKind, citizen_account, receivable_account
-from cloud.ledger.models import Balance, Claimed, Fault, Line, Report
+from cloud.ledger.models import Balance, Claimed, Fault, Fork, Line, Report
 from cloud.ledger.posting import QUERIES, insert, lock_accounts, open_accounts, post, settle
 from cloud.ledger.transfers import NewTransfer, TransferCode
 
@@ -93,7 +93,8 @@ async def release(connection: AsyncConnection, weighings: Sequence[UUID]) -> int
     ]
     accounts = await lock_accounts(raw, [each.credit for each in transfers])
     await post(raw, transfers, accounts, {each.id: each.source for each in transfers})
-    await _fetch(connection, "unpend", {"ids": [each.source for each in transfers]})
+    values = {"ids": [each.source for each in transfers], "asked": list(weighings)}
+    await _fetch(connection, "unpend", values)
     for each in transfers:
         if accounts[each.credit].kind is AccountKind.CITIZEN:
             await settle(raw, each.credit, accounts[each.credit].key, each.id)
@@ -109,8 +110,17 @@ async def withdraw(connection: AsyncConnection, weighings: Sequence[UUID]) -> in
     ]
     resolves = {each.id: each.source for each in transfers}
     await insert(await _raw(connection), transfers, "void", resolves)
-    await _fetch(connection, "void_pending", {"ids": [each.source for each in transfers]})
+    values = {"ids": [each.source for each in transfers], "asked": list(weighings)}
+    await _fetch(connection, "void_pending", values)
     return len(transfers)
+
+
+async def forks(
+    connection: AsyncConnection, gateway: str | None = None, epoch: int | None = None
+) -> list[Fork]:
+    """What waits for a decision after forks, by gateway and epoch."""
+    rows = await _fetch(connection, "pending_weighings", {"gateway": gateway, "epoch": epoch})
+    return [Fork(*row) for row in rows]
 
 
 async def verify(connection: AsyncConnection) -> Report:

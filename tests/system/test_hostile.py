@@ -197,6 +197,12 @@ async def test_a_forked_chain_is_closed_and_alarmed_and_its_sides_wait_for_a_per
     with cloud.cloud.api() as api:
         listed = api.get("/v1/weighings", params={"gateway": neighbour.id}).json()["items"]
     assert [(each["net_g"], each["pending"]) for each in listed if each["pending"]] == [(300, True)]
+    (waiting,) = (json.loads(line) for line in cloud.cloud.run("fork", "list", "--json").splitlines())
+    assert (waiting["gateway"], waiting["count"], waiting["net_g"]) == (neighbour.id, 1, 300)
+    cloud.cloud.run("fork", "release", neighbour.id, str(waiting["epoch"]))
+    assert cloud.cloud.run("fork", "list", "--json") == ""
+    neighbour.sent_g += 300
+    assert neighbour.balance() == neighbour.earned()
 
 
 async def test_a_revoked_gateway_is_refused_on_every_road_and_keeps_what_it_earned(cloud: Stack) -> None:

@@ -11,8 +11,10 @@ from uuid import UUID
 import cbor2
 import pytest
 
+from cloud.ingest.decide import decide
 from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
+from cloud.ledger import service as ledger
 from protocol.acks import Verdict
 from protocol.bodies import DepositOpened, HolderKind, Outcome, PickupClosed, PickupOpened, WeighingVoided
 from protocol.codes import gateway_code_secret, new_gateway_code
@@ -23,8 +25,12 @@ from tests.cloud.ingest.gateway import Gateway, add_catalog, add_gateway, serial
 from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence, Set
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from cloud.ingest.effects import Effects
+    from cloud.ingest.views import Opened, View
     from tests.cloud.ingest.conftest import Site
 
 
@@ -99,6 +105,29 @@ async def test_a_forked_chain_is_closed_alarmed_and_both_sides_are_credited_when
     assert site.balance(PSEUDONYM) == 12_000 + 24_000 + 1_200, "the twin's weighing waits"
     waiting = site.rows("SELECT net_g, pending FROM weighings WHERE pending")
     assert waiting == [(500, True)]
+
+
+@pytest.mark.parametrize("decision", [ledger.release, ledger.withdraw])
+async def test_a_decision_on_a_fork_leaves_nothing_waiting_not_even_weighings_of_no_points(
+    site: Site, decision: Callable[[AsyncConnection, Sequence[UUID]], Awaitable[int]]
+) -> None:
+    mine = site.gateway
+    mine.visit()
+    twin = mine.branch(3)
+    mine.visit(2_000)
+    twin.visit(500)
+    twin.visit(0)
+    await site.send(mine.frame())
+    await site.send(twin.frame(4))
+    after = Gateway(mine.id, mine.catalog, epoch=9)
+    carry(twin, after, 4)
+    await site.send(after.frame())
+    async with site.engine.begin() as connection:
+        (fork,) = await ledger.forks(connection)
+        assert (fork.gateway, fork.epoch, fork.count, fork.points) == (mine.id, 7, 2, 6_000)
+        assert await decision(connection, fork.weighings) == 1
+        assert await ledger.forks(connection) == []
+    assert site.balance(PSEUDONYM) == 36_000 + (6_000 if decision is ledger.release else 0)
 
 
 async def test_a_void_on_one_side_of_a_fork_leaves_the_other_sides_weighing_alone(site: Site) -> None:
@@ -260,6 +289,27 @@ async def test_a_record_that_postgres_will_not_take_is_found_by_halving(site: Si
     assert [code for _, code in site.held()] == ["record.refused_by_store"] * 2
     assert [seq for seq, _ in site.held()] == [each.seq for each in acks[0].quarantined]
     assert (site.balance(PSEUDONYM), site.balance(serial_of(2)[:8])) == (240_000, 12_000)
+
+
+async def test_a_frame_that_trips_ingest_itself_does_not_drag_its_batch_along(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neighbour = Gateway("ktm-drop-02", site.gateway.catalog)
+    add_gateway(site.url, neighbour)
+    real = decide
+
+    def tripping(frames: Sequence[Opened], view: View, suspects: Set[bytes]) -> Effects:
+        if any(each.frame.gateway == neighbour.id for each in frames):
+            raise RuntimeError("a bug of ours")
+        return real(frames, view, suspects)
+
+    monkeypatch.setattr("cloud.ingest.batches.decide", tripping)
+    site.gateway.visit()
+    neighbour.visit()
+    offered = [site.ingest.offer(each.frame(), "mqtt", None) for each in (neighbour, site.gateway)]
+    replies = [await reply for reply in offered if reply is not None]
+    assert (replies[0].ack, replies[0].code) == (None, "ingest.failed")
+    assert site.ack(replies[1]).through == 3
 
 
 async def test_a_gateway_enrols_by_any_road_and_its_frames_are_taken(site: Site) -> None:
