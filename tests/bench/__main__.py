@@ -58,7 +58,7 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="reloop-bench-", dir=folder) as where, _progress() as say:
         setup = Setup(Path(where), rounds, say, {"load_before": round(os.getloadavg()[0], 2)})
         figures = [figure for name in chosen for figure in BENCHES[name](setup)]
-    Console(width=None if sys.stdout.isatty() else 150).print(table_of(figures))
+    Console(width=None if sys.stdout.isatty() else 170).print(table_of(figures))
     typer.echo(line_of(figures, setup.facts))
 
 
