@@ -55,9 +55,23 @@ SELECT id FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigi
 
 -- name: credit
 -- 1. Who is it? A revoked card, a citizen's tag and a claimed deposit lead elsewhere than the holder alone says.
-UPDATE stage_holders h SET account_id = revoked_id, account_kind = 'holding', account_key = 'card:'::bytea || h.holder,
-       pseudonym = NULL
-  FROM cards c WHERE h.kind = 1 AND c.serial = h.holder AND c.revoked_at IS NOT NULL;
+-- What a revoked card brought goes to a holding of the card's, unless a clock that was right (3: synced) says that it
+-- was before. So such a holder n has a second row, -n - 1, for what came after.
+INSERT INTO stage_holders (n, kind, holder, account_id, account_kind, account_key, deposit_id)
+SELECT -h.n - 1, h.kind, h.holder, h.revoked_id, 'holding', 'card:'::bytea || h.holder, h.deposit_id
+  FROM stage_holders h JOIN cards c ON h.kind = 1 AND c.serial = h.holder AND c.revoked_at IS NOT NULL;
+UPDATE stage_weighings s SET holder = h.n
+  FROM stage_holders h JOIN cards c ON c.serial = h.holder
+ WHERE EXISTS (SELECT FROM stage_holders WHERE n < 0)
+   AND h.n = -s.holder - 1 AND NOT (s.clock = 3 AND s.recorded_at < c.revoked_at);
+UPDATE stage_deposits s SET holder = h.n
+  FROM stage_holders h JOIN cards c ON c.serial = h.holder
+ WHERE EXISTS (SELECT FROM stage_holders WHERE n < 0)
+   AND h.n = -s.holder - 1 AND s.opened_at >= c.revoked_at;
+DELETE FROM stage_holders h
+ WHERE EXISTS (SELECT FROM stage_holders WHERE n < 0)
+   AND NOT EXISTS (SELECT FROM stage_weighings s WHERE s.holder = h.n)
+   AND NOT EXISTS (SELECT FROM stage_deposits s WHERE s.holder = h.n);
 UPDATE stage_holders h SET account_id = account_id('citizen', z.pseudonym), account_kind = 'citizen',
        account_key = z.pseudonym, pseudonym = z.pseudonym
   FROM tags t JOIN citizens z ON z.id = t.citizen_id WHERE h.kind = 2 AND t.raw = h.holder;

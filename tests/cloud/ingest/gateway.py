@@ -49,6 +49,7 @@ class Gateway:
     records: list[bytes] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     mono_ms: int = 1_000
+    clock: ClockQuality = ClockQuality.SYNCED
 
     def __post_init__(self) -> None:
         self.key = SigningKey.from_seed(hashlib.sha256(self.id.encode()).digest())
@@ -68,7 +69,7 @@ class Gateway:
     def append(self, body: Body, *, seq: int | None = None) -> int:
         self.mono_ms += 7_000
         wall_ms = WALL_MS + self.mono_ms
-        record = Record(seq or self.head + 1, 3, self.mono_ms, wall_ms, ClockQuality.SYNCED, body)
+        record = Record(seq or self.head + 1, 3, self.mono_ms, wall_ms, self.clock, body)
         return self.append_bytes(encode_record(record))
 
     def open(self, kind: HolderKind = HolderKind.CARD, holder: bytes | None = None) -> int:

@@ -13,12 +13,14 @@ from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from protocol.acks import Verdict
 from protocol.bodies import HolderKind, RecordCarried
-from tests.cloud.ingest.gateway import Gateway, serial_of
+from protocol.records import ClockQuality
+from tests.cloud.ingest.gateway import WALL_MS, Gateway, serial_of
 
 if TYPE_CHECKING:
     from tests.cloud.ingest.conftest import Site
 
 PSEUDONYM = serial_of(1)[:8]
+REVOKED_CARD = "INSERT INTO cards VALUES (%s, %s, 0, now(), now(), to_timestamp(%s), '')"
 
 
 def carry(source: Gateway, target: Gateway, first: int = 1) -> None:
@@ -169,10 +171,7 @@ async def test_one_event_is_told_per_credited_weighing(site: Site) -> None:
 async def test_every_kind_of_holder_is_credited_somewhere(site: Site) -> None:
     revoked, tag = serial_of(2), b"010063E9AE"
     site.write("INSERT INTO citizens VALUES ('00000000-0000-7000-8000-000000000002', %s)", serial_of(2)[:8])
-    site.write(
-        "INSERT INTO cards VALUES (%s, '00000000-0000-7000-8000-000000000002', 0, now(), now(), now(), '')",
-        revoked,
-    )
+    site.write(REVOKED_CARD, revoked, "00000000-0000-7000-8000-000000000002", 0)
     site.write("INSERT INTO citizens VALUES ('00000000-0000-7000-8000-000000000003', %s)", serial_of(3)[:8])
     site.write("INSERT INTO tags VALUES (%s, '00000000-0000-7000-8000-000000000003')", tag)
     site.gateway.visit(holder=serial_of(1))
@@ -190,6 +189,25 @@ async def test_every_kind_of_holder_is_credited_somewhere(site: Site) -> None:
     known = "SELECT pseudonym FROM citizens z JOIN accounts a ON a.citizen_id = z.id WHERE a.key = %s"
     assert site.one(known, PSEUDONYM) == PSEUDONYM
     assert site.one("SELECT deposit_id = d.id FROM claims, deposits d WHERE d.holder_kind = 0")
+
+
+async def test_a_revoked_cards_weighings_of_before_are_the_citizens_if_the_clock_was_right(
+    site: Site,
+) -> None:
+    gateway, card = site.gateway, serial_of(1)
+    gateway.visit()
+    gateway.visit(500)
+    revoked_at = (WALL_MS + gateway.mono_ms) / 1000
+    site.write("INSERT INTO citizens VALUES ('00000000-0000-7000-8000-000000000001', %s)", card[:8])
+    site.write(REVOKED_CARD, card, "00000000-0000-7000-8000-000000000001", revoked_at)
+    gateway.visit(250)
+    unsure = gateway.branch(gateway.head)
+    unsure.mono_ms, unsure.clock = 5_000, ClockQuality.RTC
+    unsure.visit(100)
+    await site.send(unsure.frame())
+    assert site.balance(PSEUDONYM) == 18_000
+    assert site.balance(b"card:" + card, "holding") == 3_000 + 1_200
+    assert site.one("SELECT count(*) FROM accounts") == 3
 
 
 async def test_a_rejected_record_stays_rejected_when_it_is_carried_again(site: Site) -> None:
