@@ -81,13 +81,17 @@ def compose(
         found = await gateways.find(connection, gateway)
         return ConfigBody(found.drop_point, found.drop_point_name)
 
+    async def publish_configs(connection: AsyncConnection, drop_point: UUID) -> None:
+        for gateway in await gateways.at_drop_point(connection, drop_point):
+            await documents.publish_config(connection, gateway.id)
+
     async def documents_for(connection: AsyncConnection, gateway: str) -> list[bytes]:
         return [one.data for one in await documents.offered(connection, gateway)]
 
     async def drop_point_id(connection: AsyncConnection, code: str) -> UUID:
         return (await drop_points.find(connection, code)).id
 
-    drop_points = DropPoints(now, new_id)
+    drop_points = DropPoints(now, new_id, publish_configs)
     materials = Materials(now, publish_catalog)
     citizens = Citizens(now, new_id, random_bytes, keyring.card, publish_revocations)
     sources: dict[str, Source] = {

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud.drop_points.schemas import DropPointGiven, DropPointShown
+from cloud.drop_points.schemas import DropPointGiven, DropPointRenamed, DropPointShown
 from cloud.drop_points.service import DropPoints
 from cloud.kit.web.access import Principal, allow
 from cloud.kit.web.pages import Cursor, Limit, Page, decode_cursor, page_of
@@ -49,3 +49,19 @@ async def list_drop_points(
 async def get_drop_point(code: str, points: Service, connection: Reading) -> DropPointShown:
     """One drop point."""
     return DropPointShown.model_validate(await points.find(connection, code))
+
+
+@router.patch("/{code}", response_model=DropPointShown, responses=responses(401, 403, 404))
+async def rename_drop_point(
+    code: str,
+    given: DropPointRenamed,
+    points: Service,
+    work: Writing,
+    principal: Annotated[Principal, allow("drop_points:write")],
+) -> Response:
+    """Change a drop point's name; its kiosks learn it with their next configuration."""
+
+    async def act(connection: AsyncConnection) -> DropPointShown:
+        return DropPointShown.model_validate(await points.rename(connection, code, given.name))
+
+    return await work.do(str(principal), given, act)

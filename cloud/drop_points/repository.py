@@ -36,6 +36,16 @@ async def find(connection: AsyncConnection, code: str) -> DropPoint | None:
     )
 
 
+async def rename(connection: AsyncConnection, code: str, name: str) -> DropPoint | None:
+    """Give it another name; None if there is none of this code."""
+    return await fetch_one(
+        connection,
+        DropPoint,
+        f"update drop_points set name = :name where code = :code returning {_COLUMNS}",  # noqa: S608
+        {"code": code, "name": name},
+    )
+
+
 async def page(connection: AsyncConnection, after: str, limit: int) -> list[DropPoint]:
     """Drop points in the order of their codes, from the one after `after`."""
     return await fetch(

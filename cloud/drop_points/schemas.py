@@ -27,6 +27,12 @@ class DropPointGiven(Given):
         return self
 
 
+class DropPointRenamed(Given):
+    """A drop point's new name."""
+
+    name: str = Field(min_length=1, max_length=80, examples=["Patan Durbar Square, north gate"])
+
+
 class DropPointShown(Shown):
     """A drop point."""
 

@@ -10,7 +10,7 @@ from cloud.drop_points.errors import DropPointExistsError, DropPointNotFoundErro
 from cloud.drop_points.models import DropPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
     from uuid import UUID
 
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DropPoints:
-    """Creates and finds drop points. `now` gives aware UTC times, `new_id` UUIDv7s."""
+    """Creates, finds and renames drop points.
+
+    `now` gives aware UTC times, `new_id` UUIDv7s; `publish_configs` tells a drop point's kiosks its name.
+    """
 
     now: Callable[[], datetime]
     new_id: Callable[[], UUID]
+    publish_configs: Callable[[AsyncConnection, UUID], Awaitable[None]]
 
     async def create(
         self,
@@ -42,9 +46,15 @@ class DropPoints:
         """The drop point of this code. Raises DropPointNotFoundError."""
         point = await repository.find(connection, code)
         if point is None:
-            raise DropPointNotFoundError(
-                f"there is no drop point {code!r}; list them with GET /v1/drop-points"
-            )
+            raise _unknown(code)
+        return point
+
+    async def rename(self, connection: AsyncConnection, code: str, name: str) -> DropPoint:
+        """Give it another name, which its kiosks will show. Raises DropPointNotFoundError."""
+        point = await repository.rename(connection, code, name)
+        if point is None:
+            raise _unknown(code)
+        await self.publish_configs(connection, point.id)
         return point
 
     async def ensure(self, connection: AsyncConnection, code: str) -> DropPoint:
@@ -54,3 +64,7 @@ class DropPoints:
     async def page(self, connection: AsyncConnection, after: str, limit: int) -> list[DropPoint]:
         """Drop points after code `after`, at most `limit + 1` so that the caller sees whether more follow."""
         return await repository.page(connection, after, limit + 1)
+
+
+def _unknown(code: str) -> DropPointNotFoundError:
+    return DropPointNotFoundError(f"there is no drop point {code!r}; list them with GET /v1/drop-points")

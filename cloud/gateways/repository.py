@@ -50,6 +50,16 @@ async def find(connection: AsyncConnection, gateway: str) -> Gateway | None:
     return await fetch_one(connection, Gateway, _SELECT + " where g.id = :id", {"id": gateway})
 
 
+async def at_drop_point(connection: AsyncConnection, drop_point_id: UUID) -> list[Gateway]:
+    """The gateways of a drop point that are not revoked, in the order of their ids."""
+    return await fetch(
+        connection,
+        Gateway,
+        _SELECT + " where g.drop_point_id = :id and g.state <> 'revoked' order by g.id",
+        {"id": drop_point_id},
+    )
+
+
 async def page(connection: AsyncConnection, after: str, limit: int) -> list[Gateway]:
     """Gateways in the order of their ids, from the one after `after`."""
     return await fetch(

@@ -125,6 +125,10 @@ class Gateways:
             raise _unknown(gateway)
         return found
 
+    async def at_drop_point(self, connection: AsyncConnection, drop_point_id: UUID) -> list[Gateway]:
+        """The gateways of a drop point that are not revoked."""
+        return await repository.at_drop_point(connection, drop_point_id)
+
     async def page(self, connection: AsyncConnection, after: str, limit: int) -> list[Gateway]:
         """Gateways after id `after`, at most `limit + 1`."""
         return await repository.page(connection, after, limit + 1)

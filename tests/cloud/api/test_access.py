@@ -33,6 +33,7 @@ MATRIX: dict[str, str] = {
     "POST /v1/drop-points": OPERATOR,
     "GET /v1/drop-points": BOTH,
     "GET /v1/drop-points/{code}": BOTH,
+    "PATCH /v1/drop-points/{code}": OPERATOR,
     "POST /v1/materials": OPERATOR,
     "GET /v1/materials": BOTH,
     "GET /v1/materials/{code}": BOTH,

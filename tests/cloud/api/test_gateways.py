@@ -54,6 +54,20 @@ async def test_a_claim_gives_all_a_gateway_needs(cloud: Cloud) -> None:
     assert cloud.told == 1
 
 
+async def test_a_drop_points_new_name_reaches_its_kiosks_in_a_new_config(cloud: Cloud) -> None:
+    await cloud.gateway(NAME)
+    await cloud.gateway("ktm-other-01", "ktm-other")
+    before = {name: (await offered(cloud, name))["config"] for name in (NAME, "ktm-other-01")}
+    answer = await cloud.operator.patch("/v1/drop-points/ktm-patan", json={"name": "North gate"})
+    assert (answer.status_code, answer.json()["name"]) == (200, "North gate")
+    config = (await offered(cloud, NAME))["config"]
+    assert config.body(ConfigBody) == ConfigBody("ktm-patan", "North gate")
+    assert config.supersedes(before[NAME])
+    assert (await offered(cloud, "ktm-other-01"))["config"].data == before["ktm-other-01"].data
+    nowhere = await cloud.operator.patch("/v1/drop-points/nowhere", json={"name": "x"})
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "drop_point.not_found")
+
+
 async def test_the_key_is_enrolled_and_the_gateway_claimed(cloud: Cloud) -> None:
     key = new_key()
     await claim(cloud, await cloud.gateway(), key)
