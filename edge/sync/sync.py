@@ -155,7 +155,8 @@ class Sync:
             raise
         except RoadRefused as refused:
             self._rest(lane, refused)
-            raise
+            if session is None or not session.delivered:
+                raise
         except FrameError as error:
             self._sender = None
             if error.code != "frame.epoch":  # that one is news: somebody else began a new epoch

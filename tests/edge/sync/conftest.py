@@ -74,6 +74,11 @@ class Gateway:
     cloud: PlainCloud
     acks: list[Ack]
 
+    async def fill_noise(self, count: int) -> None:
+        """Records of about 60 bytes each that nothing can compress."""
+        for _ in range(count):
+            await self.journal.append(ScaleZeroed(secrets.token_hex(60)))
+
     async def fill(self, count: int) -> None:
         for _ in range(count):
             await self.journal.append(ScaleZeroed("B123456789"))

@@ -33,11 +33,13 @@ class PlainCloud:
     applied: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
     digests: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
     frames: int = 0
+    envelopes: list[bytes] = field(default_factory=list)
     answers: Callable[[bytes], list[bytes]] = field(default=lambda ack: [ack])
     connected: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, data: bytes) -> list[bytes]:
         """Receive an envelope; the acks to send."""
+        self.envelopes.append(data)
         try:
             frame = open_frame(data, lambda _: self.gateway_key)
         except ProtocolError:

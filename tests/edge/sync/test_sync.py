@@ -1,87 +1,25 @@
 from __future__ import annotations
 
-import asyncio
-import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cbor2
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.responses import HTMLResponse
 
 from deploy.local.processes import free_port
+from edge.errors import JournalError
 from edge.sync.https import HttpsRoad
-from edge.sync.mqtt import MqttRoad, MqttSettings
-from edge.sync.sync import Lane, Sync
-from protocol.breaker import Breaker, BreakerSettings
-from protocol.cose import parse
+from protocol.breaker import BreakerSettings
+from protocol.cose import Purpose, parse
+from protocol.enrolment import build_enrolment
 from tests.edge.sync.conftest import GATEWAY, PASSWORD
+from tests.edge.sync.harness import cloud_answer, mqtt, syncing, until, web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from starlette.requests import Request
-
     from deploy.local.broker import Broker
-    from edge.sync.roads import Road
+    from protocol.acks import Ack
     from tests.edge.sync.conftest import Gateway
-    from tests.edge.sync.plain_cloud import PlainCloud
-
-DEADLINE_S = 30.0
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not reached():
-            await asyncio.sleep(0.02)
-
-
-def mqtt(port: int, password: str = PASSWORD) -> MqttRoad:
-    return MqttRoad(MqttSettings(GATEWAY, "127.0.0.1", port, GATEWAY, password))
-
-
-@contextlib.asynccontextmanager
-async def syncing(
-    gateway: Gateway, *roads: Road, settings: BreakerSettings | None = None
-) -> AsyncIterator[Sync]:
-    clock = gateway.wiring.clock
-    lanes = [Lane(road, Breaker(road.name, clock.monotonic, settings)) for road in roads]
-    sync = Sync(gateway.wiring, lanes, lambda low, high: low + (high - low) / 10, spread_s=0.1)
-    task = asyncio.create_task(sync.run())
-    try:
-        yield sync
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-@contextlib.asynccontextmanager
-async def web(answer: Callable[[Request, bytes], Response]) -> AsyncIterator[str]:
-    async def frames(request: Request) -> Response:
-        return answer(request, await request.body())
-
-    app = Starlette(routes=[Route("/{path:path}", frames, methods=["GET", "POST"])])
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="off", ws="none"))
-    task = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await task
-
-
-def cloud_answer(cloud: PlainCloud) -> Callable[[Request, bytes], Response]:
-    def answer(request: Request, body: bytes) -> Response:
-        if request.method == "GET":
-            return Response(status_code=404)
-        return Response(b"".join(cloud.take(body)), media_type="application/cose")
-
-    return answer
 
 
 async def test_a_backlog_is_applied_once_and_in_order_over_mqtt(gateway: Gateway, broker: Broker) -> None:
@@ -189,8 +127,6 @@ def _forged(gateway: Gateway, ack: bytes, forgery: str) -> bytes:
             return ack[:-1] + bytes([ack[-1] ^ 1])
         case _:
             return b"\xd2\x84" + ack[2:40]
-    from protocol.cose import Purpose
-
     return gateway.cloud.key.sign(Purpose.ACK, cbor2.dumps(content))
 
 
@@ -202,8 +138,6 @@ async def test_an_ack_whose_digest_is_not_ours_is_refused_and_counted(
     def forge(ack: bytes) -> list[bytes]:
         content = cbor2.loads(parse(ack).payload)
         content[4] = bytes(32)
-        from protocol.cose import Purpose
-
         return [gateway.cloud.key.sign(Purpose.ACK, cbor2.dumps(content))]
 
     gateway.cloud.answers = forge
@@ -235,3 +169,118 @@ async def test_a_restored_cloud_gets_again_what_it_forgot(gateway: Gateway, brok
         await gateway.fill(1)
         await until(lambda: gateway.journal.acked == 21 and len(gateway.delivered) == 21)
     assert gateway.delivered == await gateway.journal.read(1, 1 << 20)
+
+
+async def test_acks_that_come_twice_late_and_out_of_order_move_nothing_back(
+    gateway: Gateway, broker: Broker
+) -> None:
+    await gateway.fill_noise(300)
+    history: list[bytes] = []
+
+    def shuffled(ack: bytes) -> list[bytes]:
+        history.append(ack)
+        return [ack, *reversed(history[-4:]), ack]
+
+    gateway.cloud.answers = shuffled
+    epoch = gateway.journal.epoch
+    async with gateway.cloud.on_broker(broker.port, PASSWORD), syncing(gateway, mqtt(broker.port)):
+        await until(lambda: gateway.journal.acked == 300)
+    throughs = [ack.through for ack in gateway.acks]
+    assert throughs == sorted(throughs)
+    assert gateway.journal.epoch == epoch
+    assert gateway.wiring.traffic.alarms == {}
+    assert gateway.delivered == await gateway.journal.read(1, 1 << 20)
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0" * 9_000, b"\0" * 1_000_000, b"\xd2\x84" * 100])
+async def test_an_oversized_or_senseless_ack_is_counted_and_the_next_one_used(
+    gateway: Gateway, broker: Broker, junk: bytes
+) -> None:
+    await gateway.fill(3)
+    gateway.cloud.answers = lambda ack: [junk[: 120 * 1024], ack]
+    async with gateway.cloud.on_broker(broker.port, PASSWORD), syncing(gateway, mqtt(broker.port)):
+        await until(lambda: gateway.journal.acked == 3)
+    assert sum(gateway.wiring.traffic.alarms.values()) >= 1
+
+
+async def test_the_enrolment_goes_before_every_first_frame_until_an_ack_comes(
+    gateway: Gateway, broker: Broker
+) -> None:
+    enrolment = build_enrolment(GATEWAY, bytes(32), gateway.wiring.key)
+    pending: list[bytes] = [enrolment]
+
+    async def known(_ack: Ack) -> None:
+        pending.clear()
+
+    wiring = replace(gateway.wiring, enrolment=lambda: pending[0] if pending else None, acknowledged=known)
+    gateway = replace(gateway, wiring=wiring)
+    gateway.cloud.answers = lambda _ack: []
+    quick = BreakerSettings(timeout_s=0.5)
+    await gateway.fill(3)
+    async with (
+        gateway.cloud.on_broker(broker.port, PASSWORD),
+        syncing(gateway, mqtt(broker.port), settings=quick),
+    ):
+        await until(lambda: gateway.wiring.traffic.timeouts >= 1)
+        gateway.cloud.answers = lambda ack: [ack]
+        await until(lambda: gateway.journal.acked == 3)
+        await gateway.fill(3)
+        await until(lambda: gateway.journal.acked == 6)
+    sent = ["enrolment" if data == enrolment else "frame" for data in gateway.cloud.envelopes]
+    times = sent.count("enrolment")
+    assert times >= 2
+    assert sent == ["enrolment", "frame"] * times + ["frame"] * (len(sent) - 2 * times)
+
+
+async def test_a_new_epoch_begun_by_somebody_else_is_followed_at_once(
+    gateway: Gateway, broker: Broker
+) -> None:
+    await gateway.fill(3)
+    async with gateway.cloud.on_broker(broker.port, PASSWORD), syncing(gateway, mqtt(broker.port)):
+        await until(lambda: gateway.journal.acked == 3)
+        await gateway.journal.new_epoch("by courier")
+        await gateway.fill(2)
+        await until(lambda: gateway.journal.acked == gateway.journal.head)
+        await until(lambda: len(gateway.delivered) == gateway.journal.head)
+
+
+async def test_an_ack_of_an_epoch_that_is_over_frees_nothing_of_the_next(gateway: Gateway) -> None:
+    await gateway.fill(3)
+    epoch = gateway.journal.epoch
+    await gateway.journal.new_epoch("meanwhile")
+    with pytest.raises(JournalError) as caught:
+        await gateway.journal.acknowledge(3, 1_700_000_000_000, epoch)
+    assert caught.value.code == "journal.epoch"
+    assert gateway.journal.acked == 0
+
+
+async def test_a_fault_of_ours_in_sync_is_counted_and_sync_goes_on(gateway: Gateway, broker: Broker) -> None:
+    faults = iter([ZeroDivisionError("ours"), KeyError("ours too")])
+
+    async def faulty(_ack: Ack) -> None:
+        for fault in faults:
+            raise fault
+
+    gateway = replace(gateway, wiring=replace(gateway.wiring, acknowledged=faulty))
+    await gateway.fill(3)
+    async with gateway.cloud.on_broker(broker.port, PASSWORD), syncing(gateway, mqtt(broker.port)) as sync:
+        await until(lambda: gateway.wiring.traffic.alarms.get("sync.fault") == 2)
+        await until(lambda: sync.road == "mqtt")
+        await gateway.fill(1)
+        await until(lambda: gateway.journal.acked == 4)
+
+
+async def test_a_cloud_that_contradicts_us_for_ever_is_asked_slowly(gateway: Gateway, broker: Broker) -> None:
+    await gateway.fill(3)
+
+    def contradict(ack: bytes) -> list[bytes]:
+        content = cbor2.loads(parse(ack).payload)
+        content[4] = bytes(32)
+        return [gateway.cloud.key.sign(Purpose.ACK, cbor2.dumps(content))]
+
+    gateway.cloud.answers = contradict
+    async with gateway.cloud.on_broker(broker.port, PASSWORD), syncing(gateway, mqtt(broker.port)) as sync:
+        await until(lambda: "contradict" in sync.problem)
+        assert sync.lanes[0].rest_s(gateway.wiring.clock.monotonic()) > 20
+    assert gateway.cloud.frames <= 4
+    assert gateway.journal.acked == 0

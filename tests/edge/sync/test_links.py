@@ -1,0 +1,329 @@
+"""Links that are slow, silent, cut, shared or refused: what counts as a failure, and that all of it heals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import aiomqtt
+import pytest
+from starlette.responses import Response
+
+import deploy.local.broker
+from deploy.local.processes import free_port
+from edge.sync.https import HttpsRoad
+from protocol.breaker import BreakerSettings
+from protocol.status import read_status
+from protocol.topics import Lane, topic
+from tests.edge.sync.conftest import GATEWAY, PASSWORD
+from tests.edge.sync.harness import Proxy, cloud_answer, mqtt, syncing, until, web
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from deploy.local.broker import Broker
+    from tests.edge.sync.conftest import Gateway
+
+SLOW_BYTES_PER_S = 2_000  # 16 kbit/s
+
+
+async def all_of_it(gateway: Gateway) -> list[bytes]:
+    return await gateway.journal.read(1, 1 << 20)
+
+
+async def test_a_slow_broker_link_is_kept_as_long_as_bytes_move(gateway: Gateway, broker: Broker) -> None:
+    await gateway.fill_noise(200)  # frames of 2, 4 and 8 KiB: the last takes longer than the time limit
+    async with (
+        gateway.cloud.on_broker(broker.port, PASSWORD),
+        Proxy(broker.port, SLOW_BYTES_PER_S) as link,
+        syncing(gateway, mqtt(link.port)) as sync,
+    ):
+        await until(lambda: gateway.journal.acked == 200)
+        assert sync.lanes[0].breaker.snapshot()["failures"] == 0
+    assert max(map(len, gateway.cloud.envelopes)) > 3 * SLOW_BYTES_PER_S
+    assert gateway.wiring.traffic.timeouts == 0
+    assert gateway.delivered == await all_of_it(gateway)
+
+
+async def test_a_slow_web_link_is_kept_as_long_as_bytes_move(gateway: Gateway) -> None:
+    await gateway.fill_noise(200)
+    async with (
+        web(cloud_answer(gateway.cloud)) as url,
+        Proxy(int(url.rpartition(":")[2]), SLOW_BYTES_PER_S) as link,
+        syncing(gateway, HttpsRoad(f"http://127.0.0.1:{link.port}", GATEWAY)) as sync,
+    ):
+        await until(lambda: gateway.journal.acked == 200)
+        assert sync.lanes[0].breaker.snapshot()["failures"] == 0
+    assert max(map(len, gateway.cloud.envelopes)) > 3 * SLOW_BYTES_PER_S
+    assert gateway.wiring.traffic.timeouts == 0
+
+
+@pytest.mark.parametrize("cause", ["link", "broker"])
+async def test_silence_is_given_up_after_three_seconds_and_counted_once(
+    gateway: Gateway, broker: Broker, cause: str
+) -> None:
+    async with (
+        gateway.cloud.on_broker(broker.port, PASSWORD),
+        Proxy(broker.port) as link,
+        syncing(gateway, mqtt(link.port)) as sync,
+    ):
+        await gateway.fill_noise(100)
+        await until(lambda: gateway.journal.acked == 100)
+        await silence(link, broker, cause)
+        began_s = time.monotonic()
+        await gateway.fill_noise(400)
+        await until(lambda: gateway.wiring.traffic.timeouts == 1)
+        assert 2.5 < time.monotonic() - began_s < 6
+        assert sync.lanes[0].breaker.snapshot()["failures"] == 1
+        link.silent = False
+        os.kill(broker.process.pid, signal.SIGCONT)
+        await until(lambda: gateway.journal.acked == 500)
+    assert gateway.delivered == await all_of_it(gateway)
+
+
+async def silence(link: Proxy, broker: Broker, cause: str) -> None:
+    if cause == "link":
+        link.silent = True
+    else:
+        os.kill(broker.process.pid, signal.SIGSTOP)
+
+
+async def test_a_broker_that_never_answers_the_connection_is_a_failure(
+    gateway: Gateway, broker: Broker
+) -> None:
+    quick = BreakerSettings(timeout_s=0.5, outcomes_min=2, open_s=60)
+    async with Proxy(broker.port) as link:
+        link.silent = True
+        async with syncing(gateway, mqtt(link.port, timeout_s=0.2), settings=quick) as sync:
+            await until(lambda: sync.lanes[0].breaker.state == "open")
+            assert sync.road is None
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+async def test_a_cloud_that_fails_opens_the_breaker_of_its_road(gateway: Gateway, status: int) -> None:
+    await gateway.fill(3)
+    quick = BreakerSettings(outcomes_min=2, open_s=60)
+    async with (
+        web(lambda _request, _body: Response(status_code=status)) as url,
+        syncing(gateway, HttpsRoad(url, GATEWAY), settings=quick) as sync,
+    ):
+        await until(lambda: sync.lanes[0].breaker.state == "open")
+        assert f"{status}" in sync.problem
+    assert gateway.journal.acked == 0
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429])
+async def test_a_refusal_is_no_failure_of_the_road(gateway: Gateway, status: int) -> None:
+    await gateway.fill(3)
+    said = "no\r\nMAINPID=1 <b>\x1b[31mred</b>"
+    async with (
+        web(lambda _request, _body: Response(said, status_code=status)) as url,
+        syncing(gateway, HttpsRoad(url, GATEWAY)) as sync,
+    ):
+        await until(lambda: sync.problem != "")
+        assert sync.problem == f"POST frames was refused with {status}: no MAINPID=1 <b> [31mred</b>"
+        assert sync.lanes[0].breaker.snapshot()["failures"] == 0
+        assert sync.lanes[0].rests_until_s > time.monotonic()
+    assert gateway.journal.acked == 0
+
+
+async def test_documents_that_fail_hold_back_no_weighing(gateway: Gateway) -> None:
+    await gateway.fill(3)
+
+    def answer(request: Request, body: bytes) -> Response:
+        if request.method == "GET":
+            return Response(status_code=500)
+        return cloud_answer(gateway.cloud)(request, body)
+
+    async with web(answer) as url, syncing(gateway, HttpsRoad(url, GATEWAY)):
+        await until(lambda: gateway.journal.acked == 3)
+    assert gateway.wiring.traffic.alarms["document.unavailable"] > 0
+
+
+async def test_an_endless_answer_is_not_read_to_its_end(gateway: Gateway) -> None:
+    await gateway.fill(3)
+    endless = b"\0" * (8 << 20)
+    async with (
+        web(lambda _request, _body: Response(endless, media_type="application/cose")) as url,
+        syncing(gateway, HttpsRoad(url, GATEWAY)) as sync,
+    ):
+        await until(lambda: "more than" in sync.problem)
+    assert gateway.journal.acked == 0
+
+
+async def test_a_gateway_that_may_not_publish_keeps_its_data_and_names_the_code(
+    gateway: Gateway, broker: Broker
+) -> None:
+    allow(broker, "pattern write reloop/v1/%u/status")
+    await gateway.fill(3)
+    async with syncing(gateway, mqtt(broker.port)) as sync:
+        await until(lambda: gateway.wiring.traffic.alarms.get("sync.refused", 0) > 0)
+        assert "0x87" in sync.problem
+        assert sync.lanes[0].breaker.snapshot()["failures"] == 0
+    assert gateway.journal.acked == 0
+
+
+async def test_a_gateway_that_may_not_hear_acks_frees_nothing(gateway: Gateway, broker: Broker) -> None:
+    await gateway.fill(3)
+    (broker.auth / "acl").write_text("user cloud\ntopic readwrite reloop/v1/#\n")
+    broker.process.kill()
+    broker.start()
+    quick = BreakerSettings(timeout_s=0.3, outcomes_min=1)
+    async with (
+        gateway.cloud.on_broker(broker.port, PASSWORD),
+        syncing(gateway, mqtt(broker.port), settings=quick) as sync,
+    ):
+        await until(lambda: sync.problem != "")
+    assert gateway.journal.acked == 0
+
+
+def allow(broker: Broker, *rules: str) -> None:
+    """Restart the broker with these rights for gateways, beside hearing what is theirs."""
+    hear = "pattern read reloop/v1/%u/ack\npattern read reloop/v1/%u/doc/+\n"
+    cloud = "user cloud\ntopic readwrite reloop/v1/#\n"
+    (broker.auth / "acl").write_text(cloud + hear + "\n".join(rules) + "\n")
+    broker.process.kill()
+    broker.start()
+
+
+async def test_a_broker_that_takes_small_messages_only_gets_small_frames(
+    gateway: Gateway, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy.local.broker, "_MESSAGE_BYTES_MAX", 3_000)
+    broker.process.kill()
+    broker.start()
+    await gateway.fill_noise(80)
+    async with gateway.cloud.on_broker(broker.port, PASSWORD), syncing(gateway, mqtt(broker.port)):
+        await until(lambda: gateway.journal.acked == 80)
+    assert gateway.delivered == await all_of_it(gateway)
+
+
+async def test_mqtt_3_1_1_is_enough(gateway: Gateway, broker: Broker) -> None:
+    await gateway.fill(100)
+    road = mqtt(broker.port, version=4)
+    async with gateway.cloud.on_broker(broker.port, PASSWORD), syncing(gateway, road) as sync:
+        await until(lambda: gateway.journal.acked == 100)
+        assert sync.road == "mqtt"
+    assert gateway.delivered == await all_of_it(gateway)
+
+
+async def test_a_wrong_password_is_a_refusal_on_3_1_1_too(gateway: Gateway, broker: Broker) -> None:
+    async with syncing(gateway, mqtt(broker.port, "wrong", version=4)) as sync:
+        await until(lambda: gateway.wiring.traffic.alarms.get("sync.refused", 0) > 0)
+        assert sync.lanes[0].breaker.snapshot()["failures"] == 0
+
+
+async def test_a_twin_that_a_broker_hides_drives_us_to_https_all_the_same(
+    gateway: Gateway, broker: Broker
+) -> None:
+    """Mosquitto 2.0.11 only hangs up on whoever was there first; that opens the breaker in the end."""
+    await gateway.fill(3)
+    async with (
+        gateway.cloud.on_broker(broker.port, PASSWORD),
+        web(cloud_answer(gateway.cloud)) as url,
+        syncing(gateway, mqtt(broker.port), HttpsRoad(url, GATEWAY)) as sync,
+    ):
+        breaker = sync.lanes[0].breaker
+        while breaker.state == "closed":
+            await until(lambda: sync.road == "mqtt" or breaker.state != "closed")
+            before = breaker.snapshot()["failures"]
+            await take_over(broker.port)
+            await until(lambda: breaker.snapshot()["failures"] > before)  # noqa: B023 - awaited at once
+        await gateway.fill(3)
+        await until(lambda: gateway.journal.acked == 6)
+        assert sync.road == "https"
+
+
+async def test_two_take_overs_within_a_minute_are_a_twin_and_https_goes_on(gateway: Gateway) -> None:
+    await gateway.fill(3)
+    twin = await asyncio.start_server(take_over_soon, "127.0.0.1", 0)
+    port = twin.sockets[0].getsockname()[1]
+    async with (
+        twin,
+        web(cloud_answer(gateway.cloud)) as url,
+        syncing(gateway, mqtt(port), HttpsRoad(url, GATEWAY)) as sync,
+    ):
+        await until(lambda: gateway.journal.acked == 3)
+        assert gateway.wiring.traffic.alarms["sync.twin"] == 1
+        assert sync.lanes[0].rests_until_s > time.monotonic() + 60
+
+
+async def take_over_soon(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A broker that speaks just enough MQTT 5 to say that another client took our place (0x8E)."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            kind, length = await reader.readexactly(2)
+            if length >= 128:
+                length += 128 * ((await reader.readexactly(1))[0] - 1)
+            packet = await reader.readexactly(length)
+            if kind >> 4 == 1:
+                writer.write(b"\x20\x03\x00\x00\x00")
+            elif kind >> 4 == 8:
+                writer.write(b"\x90\x04" + packet[:2] + b"\x00\x01")
+            else:
+                writer.write(b"\xe0\x01\x8e")
+                break
+    writer.close()
+
+
+async def take_over(port: int) -> None:
+    """What a copied card does."""
+    five = aiomqtt.ProtocolVersion.V5
+    async with aiomqtt.Client(
+        "127.0.0.1", port, username=GATEWAY, password=PASSWORD, identifier=GATEWAY, protocol=five
+    ):
+        pass
+
+
+async def test_one_take_over_is_no_twin(gateway: Gateway, broker: Broker) -> None:
+    await gateway.fill(3)
+    async with (
+        gateway.cloud.on_broker(broker.port, PASSWORD),
+        syncing(gateway, mqtt(broker.port)) as sync,
+    ):
+        await until(lambda: sync.road == "mqtt")
+        await take_over(broker.port)
+        await until(lambda: sync.road is None)
+        await until(lambda: sync.road == "mqtt")
+    assert "sync.twin" not in gateway.wiring.traffic.alarms
+
+
+async def test_birth_and_last_will_are_retained_through_stops_and_restarts(
+    gateway: Gateway, broker: Broker
+) -> None:
+    async with gateway.cloud.on_broker(broker.port, PASSWORD):
+        for _ in range(2):
+            async with syncing(gateway, mqtt(broker.port)) as sync:
+                await gateway.fill(1)
+                await until(lambda: sync.road == "mqtt")
+                await until_online(broker.port, online=True)
+            await until_online(broker.port, online=False)
+
+
+async def until_online(port: int, *, online: bool) -> None:
+    """Wait until the retained status says so to whoever comes new."""
+    async with asyncio.timeout(20):
+        while True:
+            async with aiomqtt.Client("127.0.0.1", port, username="cloud", password=PASSWORD) as client:
+                await client.subscribe(topic(GATEWAY, Lane.STATUS))
+                message = await anext(client.messages)
+                assert isinstance(message.payload, bytes)
+                if read_status(message.payload).online is online:
+                    return
+
+
+async def test_an_unreachable_cloud_and_a_nonsense_address_never_end_the_sync(gateway: Gateway) -> None:
+    await gateway.fill(1)
+    roads = (
+        mqtt(free_port()),
+        HttpsRoad("http://[::", GATEWAY),
+    )
+    quick = BreakerSettings(outcomes_min=1)
+    async with syncing(gateway, *roads, settings=quick) as sync:
+        await until(lambda: "no connection to the broker" in sync.problem)
+        await until(lambda: "is not the address of a cloud" in sync.problem)
+    assert gateway.journal.acked == 0
