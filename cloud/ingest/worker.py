@@ -127,6 +127,15 @@ class MqttWorker:
             self.acks_dropped += 1
 
     async def _publish(self, client: aiomqtt.Client) -> None:
+        """Publish acks as they come.
+
+        One that the broker does not take in time is dropped, and its gateway asks again. Ending here would
+        leave every gateway waiting on a link that still works.
+        """
         while True:
             name, ack = await self._acks.get()
-            await client.publish(name, ack, qos=1)
+            try:
+                await client.publish(name, ack, qos=1)
+            except aiomqtt.MqttError as error:
+                self.acks_dropped += 1
+                _log.warning("ack dropped", topic=name, error=str(error))

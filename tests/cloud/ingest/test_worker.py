@@ -121,3 +121,28 @@ async def test_a_frame_on_a_neighbours_topic_is_refused(site: Site, broker: Brok
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert site.rows("SELECT code, road FROM refusals") == [("frame.wrong_gateway", "mqtt")]
+
+
+async def test_an_ack_that_the_broker_does_not_take_in_time_stops_none_behind_it(
+    site: Site, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = aiomqtt.Client.publish
+    stumbled: list[str] = []
+
+    async def stumbling(client: aiomqtt.Client, name: str, payload: bytes, qos: int) -> None:
+        if name.endswith("/ack") and not stumbled:
+            stumbled.append(name)
+            raise aiomqtt.MqttError("Operation timed out")
+        await real(client, name, payload, qos=qos)
+
+    monkeypatch.setattr(aiomqtt.Client, "publish", stumbling)
+    worker = MqttWorker(MqttSettings("127.0.0.1", broker.port), site.ingest, SystemClock(), random.random)
+    running = asyncio.create_task(worker.run())
+    try:
+        await until(worker.connected.is_set)
+        site.gateway.visit()
+        assert await deliver(site, broker, site.gateway.frame()) == 3
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert (worker.sessions, worker.acks_dropped, len(stumbled)) == (1, 1, 1)
