@@ -100,7 +100,9 @@ class Proxy:
     async def __aenter__(self) -> Proxy:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        # Loopback's segments of 64 KiB and its deep buffers are nothing like a modem's.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         listener.bind(("127.0.0.1", self.port))
         listener.listen()
         listener.setblocking(False)
