@@ -20,10 +20,11 @@ from rich.progress import Progress
 
 from edge.clock import SystemClock
 from edge.config import Settings, load_settings
-from edge.control import Request, ask_agent
+from edge.control import ControlError, Request, ask_agent
 from edge.errors import EdgeError
 from edge.identity import claim_by_bundle, claim_by_code
 from edge.lock import FolderLock, LockedError
+from edge.staging import carried_in, carry_out
 from protocol.errors import DocumentError, ProtocolError
 
 if TYPE_CHECKING:
@@ -215,11 +216,28 @@ def _courier(
     command: str, file: Path, config: Path, alone: Callable[[Core], Coroutine[object, object, object]]
 ) -> None:
     settings = load_settings(config)
-    answer: Any = ask_agent(settings.data_dir, Request(command, str(file.absolute())))
-    if answer is None:
+    if ask_agent(settings.data_dir, Request("status")) is None:
         with FolderLock(settings.data_dir):
-            answer = msgspec.to_builtins(asyncio.run(_opened(settings, alone)))
+            answer: Any = msgspec.to_builtins(asyncio.run(_opened(settings, alone)))
+    else:
+        answer = _by_agent(settings, command, file.absolute())
     typer.echo(json.dumps(answer))
+
+
+def _by_agent(settings: Settings, command: str, file: Path) -> dict[str, Any]:
+    """Through the data folder: the service may be confined to it, and is its owner."""
+    staged = settings.data_dir / f"{command}.rlc"
+    request = Request(command, str(staged))
+    if command == "courier.import":
+        with carried_in(file, staged):
+            answer = ask_agent(settings.data_dir, request)
+    else:
+        answer = ask_agent(settings.data_dir, request)
+    if answer is None:
+        raise ControlError("the agent ended just now; try again", code="control.gone")
+    if command == "courier.export":
+        carry_out(staged, file)
+    return answer
 
 
 async def _opened(settings: Settings, work: Callable[[Core], Coroutine[object, object, object]]) -> object:

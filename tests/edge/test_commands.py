@@ -235,6 +235,9 @@ def test_beside_a_running_agent_claims_are_refused_and_the_rest_works(box: Box) 
     written = json.loads(box.run("courier", "export", str(outbox)).stdout)
     assert written["records"] == written["through"] > 0
     assert "courier.failed" in box.fails("courier", "export", str(box.folder / "none" / "outbox.rlc"))
+    assert "courier.failed" in box.fails("courier", "import", str(box.folder / "none"))
+    assert "no plain file" in box.fails("courier", "import", "/dev/zero")
+    assert not list(box.data.glob("courier.*port*")), "nothing stays behind in the agent's folder"
     assert "courier.direction" in box.fails("courier", "import", str(outbox))
     assert "backlog" in box.run("status").stdout
     said = box.stop(agent)

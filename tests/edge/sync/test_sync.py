@@ -109,7 +109,11 @@ async def test_an_ack_that_is_not_ours_frees_nothing(gateway: Gateway, broker: B
         return [_forged(gateway, ack, forgery)]
 
     gateway.cloud.answers = forge
-    async with gateway.cloud.on_broker(broker.port, PASSWORD), syncing(gateway, mqtt(broker.port)):
+    quick = BreakerSettings(timeout_s=0.3)
+    async with (
+        gateway.cloud.on_broker(broker.port, PASSWORD),
+        syncing(gateway, mqtt(broker.port), settings=quick),
+    ):
         await until(lambda: sum(gateway.wiring.traffic.alarms.values()) > 0)
         assert gateway.journal.acked == 0
         gateway.cloud.answers = lambda ack: [ack]
