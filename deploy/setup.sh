@@ -6,7 +6,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 PROGRAMS="mosquitto chromium"
-FONTS=fonts-noto-core
+# Devanagari for the kiosk, and what the browser tests' driver is linked against.
+LIBRARIES="fonts-noto-core libatomic1"
 
 install_packages() {
     command="apt-get install -y --no-install-recommends $*"
@@ -48,7 +49,9 @@ need_programs() {
     for program in $PROGRAMS; do
         PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing="$missing $program"
     done
-    if command -v dpkg >/dev/null && ! dpkg -s "$FONTS" >/dev/null 2>&1; then missing="$missing $FONTS"; fi
+    for library in $LIBRARIES; do
+        if command -v dpkg >/dev/null && ! dpkg -s "$library" >/dev/null 2>&1; then missing="$missing $library"; fi
+    done
     # shellcheck disable=SC2086
     [ -z "$missing" ] || install_packages $missing
 }

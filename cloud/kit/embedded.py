@@ -31,10 +31,11 @@ STOP_DEADLINE_S = 20.0
 _POLL_S = 0.05
 _SOCKET_PATH_MAX = 90  # a socket's path must fit sockaddr_un (107), with Postgres's own file name
 _AS_MAPPED_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+_NOBODY = 65534
 _AS_NOBODY = (
     # Without no_setuid_fixup access(2) would ignore the capability, and initdb asks by it.
     *("setpriv", "--securebits=+no_setuid_fixup", "--no-new-privs"),
-    *("--reuid=65534", "--regid=65534", "--clear-groups"),
+    *(f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"),
     *("--inh-caps=-all,+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"),
 )
 _OPTIONS = {
@@ -105,6 +106,7 @@ class EmbeddedPostgres:
             if not (self.cluster / "PG_VERSION").exists():
                 self._initialise()
             self._end_orphan()
+            _give(self.cluster)
             self._launch()
             atexit.register(
                 self.stop
@@ -233,6 +235,17 @@ class EmbeddedPostgres:
             return (self.directory / "server.log").read_text(errors="replace").strip()[-2000:]
         except OSError:
             return "no log"
+
+
+def _give(cluster: Path) -> None:
+    """As root: the cluster belongs to whom the server runs as, also after root copied it from a backup."""
+    if os.getuid() != 0:
+        return
+    owner = 0 if _as_user() is _AS_MAPPED_USER else _NOBODY
+    if cluster.stat().st_uid == owner:
+        return
+    for path in (cluster, *cluster.rglob("*")):
+        os.chown(path, owner, owner, follow_symlinks=False)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
