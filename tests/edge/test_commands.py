@@ -224,6 +224,16 @@ def test_a_gateway_without_scale_and_scanner_comes_up_and_shows_it(box: Box) -> 
     box.stop(agent)
 
 
+def test_a_gateway_without_room_comes_up_and_says_so(box: Box) -> None:
+    box.claim()
+    box.configure("[journal]\nfree_bytes_min = 1_000_000_000_000_000\n")
+    agent = box.start()
+    status = until(box.status)
+    assert status["intake"] == "disk_low"
+    assert httpx.get(f"{status['kiosk_url']}/api/screen").json()["name"] == status["screen"] != "idle"
+    box.stop(agent)
+
+
 def test_beside_a_running_agent_claims_are_refused_and_the_rest_works(box: Box) -> None:
     box.claim()
     agent = box.start()
