@@ -193,7 +193,9 @@ async def test_forged_and_foreign_items_are_counted_and_the_rest_is_used(
     (good,) = acks_for(gateway.cloud, outbox)
     stranger = PlainCloud(SigningKey(secrets.token_bytes(32)), gateway.wiring.key.public)
     (forged,) = acks_for(stranger, outbox)
-    write_answer(answer, [forged, b"no ack at all", b"", bytes(9_000), good[:-1] + bytes([good[-1] ^ 1]), good])
+    write_answer(
+        answer, [forged, b"no ack at all", b"", bytes(9_000), good[:-1] + bytes([good[-1] ^ 1]), good]
+    )
     result = await import_courier(gateway.wiring, answer)
     assert (result.acknowledged, result.refused) == (3, 5)
 
