@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from protocol.delivery import Sender
 
 _LOGGER = logging.getLogger("reloop.sync")
-_RETRY_MAX_S = 300.0
+_RETRY_MAX_S = 60.0
+"""Once the faults stop, nobody waits longer than this for the next try, however long they lasted."""
 _ROAD_LOOK_S = 1.0
 _TWIN_WITHIN_S = 60.0
 """Two take-overs of our name in this time: the first may have been ourselves, come back by another way."""

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 import cbor2
 import pytest
 from starlette.responses import HTMLResponse
+from tenacity import AsyncRetrying, RetryCallState
 
 from deploy.local.processes import free_port
 from edge.errors import JournalError
 from edge.sync.https import HttpsRoad
-from protocol.breaker import BreakerSettings
+from edge.sync.roads import RoadError
+from edge.sync.sync import Lane, Sync
+from protocol.breaker import Breaker, BreakerSettings
 from protocol.cose import Purpose, parse
 from protocol.enrolment import build_enrolment
 from tests.edge.sync.conftest import GATEWAY, PASSWORD
@@ -29,6 +32,16 @@ async def test_a_backlog_is_applied_once_and_in_order_over_mqtt(gateway: Gateway
         await gateway.fill(5)
         await until(lambda: gateway.journal.acked == 305)
     assert gateway.delivered == await gateway.journal.read(1, 1 << 20)
+
+
+async def test_however_long_the_trouble_lasted_the_next_try_is_within_a_minute(
+    gateway: Gateway,
+) -> None:
+    sync = Sync(gateway.wiring, [Lane(mqtt(1), Breaker("mqtt", gateway.wiring.clock.monotonic))], max, 60.0)
+    state = RetryCallState(AsyncRetrying(), None, (), {})
+    state.attempt_number = 40
+    state.set_exception((RoadError, RoadError("gone"), None))
+    assert max(sync._wait_s(state) for _ in range(200)) <= 60
 
 
 async def test_a_killed_broker_costs_nothing(gateway: Gateway, broker: Broker) -> None:
