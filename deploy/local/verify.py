@@ -26,11 +26,6 @@ class Comparison:
     duplicated: int
     differing: int
 
-    @property
-    def ok(self) -> bool:
-        """Whether both sides agree record by record."""
-        return not (self.lost or self.duplicated or self.differing)
-
 
 def compare(
     gateway_lines: Iterable[Mapping[str, Any]],
