@@ -12,7 +12,9 @@ import json
 import os
 import pty
 import random
+import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -288,8 +290,13 @@ def main() -> None:
     parser.add_argument("--weighings", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="rl-") as name:
-        print(json.dumps(prove(Path(name), options.weighings, options.seed)), flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="rl-"))
+    try:
+        print(json.dumps(prove(folder, options.weighings, options.seed)), flush=True)
+    except BaseException:
+        print(f"the logs and journals of this run are kept in {folder}", file=sys.stderr, flush=True)
+        raise
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
