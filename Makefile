@@ -1,5 +1,5 @@
 # The front door. `make demo` and `make test` set up what they need.
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench prove lock clean
 .DEFAULT_GOAL := help
 ARGS ?=
 BIN := .venv/bin
@@ -32,6 +32,10 @@ format: .venv/ready ## let ruff lay out the code
 bench: .venv/ready ## figures as ratios against limits measured in the same run; ARGS="append drain"
 	@deploy/setup.sh programs
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+prove: .venv/ready ## try to lose, double or forge a weighing; ARGS="R5 --depth deep" or ARGS=--help
+	@deploy/setup.sh programs
+	@$(BIN)/python -m tests.proof $(ARGS)
 
 lock: .venv/ready ## resolve requirements.lock anew from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \

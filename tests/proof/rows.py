@@ -1,0 +1,16 @@
+"""All rows, in the order of the scorecard."""
+
+from __future__ import annotations
+
+from tests.proof.breakers import BREAKER
+from tests.proof.row import Row
+
+ROWS: tuple[Row, ...] = (BREAKER,)
+
+
+def row_of(row_id: str) -> Row:
+    """The row of this name, upper or lower case. Raises KeyError."""
+    for row in ROWS:
+        if row.id.lower() == row_id.lower():
+            return row
+    raise KeyError(row_id)
