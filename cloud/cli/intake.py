@@ -7,6 +7,7 @@ import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
 from cloud.ingest.worker import MqttWorker
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def intake(runtime: Runtime) -> AsyncIterator[Ingest]:
     """A running ingest on this runtime's database; what was submitted is committed or refused at its end."""
-    async with Ingest(runtime.url, runtime.keyring, runtime.clock, secrets.token_bytes) as ingest:
+    async with Ingest(
+        PostgresStorage(runtime.url), runtime.keyring, runtime.clock, secrets.token_bytes
+    ) as ingest:
         yield ingest
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from cloud.ingest.decide import decide
 from cloud.ingest.opening import Key, Refusal, open_frame
-from cloud.ingest.pack import Payloads, pack
 from cloud.ingest.views import Opened, Road, View
 from protocol.acks import Quarantined
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping, Sequence, Set
+    from collections.abc import Callable, Mapping, Sequence, Set
+    from typing import Any
 
     from cloud.ingest.effects import Effects
     from cloud.ingest.views import EpochKey
@@ -49,12 +49,12 @@ class Arrival:
 
 @dataclass(slots=True)
 class Batch:
-    """Frames decided and packed; `arrivals` line up with the answers of `effects`."""
+    """Frames decided and packed for the storage; `arrivals` line up with the answers of `effects`."""
 
     arrivals: list[Arrival]
     view: View
     effects: Effects
-    payloads: Payloads
+    packed: Any
 
     @property
     def frames(self) -> list[Opened]:
@@ -93,8 +93,10 @@ def open_all(arrivals: Sequence[Arrival], keys: Mapping[bytes, Key]) -> list[Ope
     return [open_frame(each.envelope, keys.get, each.expected) for each in arrivals if each.envelope]
 
 
-def decide_and_pack(frames: Sequence[Opened], view: View, suspects: Set[bytes]) -> tuple[Effects, Payloads]:
-    """Decide and make the effects ready for Postgres."""
+def decide_and_pack(
+    frames: Sequence[Opened], view: View, suspects: Set[bytes], pack: Callable[[Effects, int], Any]
+) -> tuple[Effects, Any]:
+    """Decide, and make the effects ready for the storage whose `pack` this is."""
     effects = decide(frames, view, suspects)
     return effects, pack(effects, view.received_ms)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cloud.ingest.opening import Key
-from cloud.ingest.store import QUERIES
 from cloud.ingest.views import CatalogView, RateHistory
 from protocol.cose import key_id_of, parse
 from protocol.documents import CatalogBody, KeysBody, KeyUse, Name, open_document
@@ -19,9 +18,9 @@ from protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
-    import psycopg
-
+    from cloud.ingest.storage import Link
     from cloud.kit.keyring import Keyring
     from protocol.documents import CloudKey
 
@@ -33,10 +32,10 @@ SUCCESSORS_FRESH_S = 1.0
 
 
 class Reference:
-    """Reference data over one connection. `keyring` holds today's keys; older ones were announced."""
+    """Reference data over one link. `keyring` holds today's keys; older ones were announced."""
 
-    def __init__(self, connection: psycopg.AsyncConnection, keyring: Keyring) -> None:
-        self._connection = connection
+    def __init__(self, link: Link[Any], keyring: Keyring) -> None:
+        self._link = link
         self._keyring = keyring
         self._document_keys = {keyring.document.key_id: keyring.document.public}
         self._keys: dict[bytes, Key] = {}
@@ -48,11 +47,11 @@ class Reference:
         """Learn the keys with these ids; every key known so far. A key names its gateway for ever."""
         missing = [key_id for key_id in set(key_ids) if key_id not in self._keys]
         if missing:
-            result = await self._connection.execute(QUERIES["read_keys"], {"ids": missing})
+            found = await self._link.read_keys(missing)
             if len(self._keys) > KEYS_MAX:
                 self._keys.clear()
-            for key_id, public_key, gateway in await result.fetchall():
-                self._keys[bytes(key_id)] = Key(gateway, bytes(public_key))
+            for key_id, public_key, gateway in found:
+                self._keys[key_id] = Key(gateway, public_key)
         return self._keys
 
     async def catalogs(self, digests: Iterable[bytes], now_s: float) -> Mapping[bytes, CatalogView]:
@@ -71,17 +70,15 @@ class Reference:
 
     async def rates(self) -> Mapping[str, RateHistory]:
         """Every material's rates as they stand now."""
-        result = await self._connection.execute(QUERIES["read_rates"])
         starts: dict[str, list[int]] = defaultdict(list)
         points: dict[str, list[int]] = defaultdict(list)
-        for material, valid_from, points_per_kg in await result.fetchall():
+        for material, valid_from, points_per_kg in await self._link.read_rates():
             starts[material].append(int(valid_from.timestamp() * 1000))
             points[material].append(points_per_kg)
         return {material: RateHistory(starts[material], points[material]) for material in starts}
 
     async def _list(self, now_s: float) -> None:
-        result = await self._connection.execute(QUERIES["read_catalogs"])
-        issued = sorted((row[1], row[2], bytes(row[0]), row[3]) for row in await result.fetchall())
+        issued = sorted((row[1], row[2], row[0], row[3]) for row in await self._link.read_catalogs())
         successors = [int(row[3].timestamp() * 1000) for row in issued[1:]] + [None]
         self._superseded_ms = {row[2]: after for row, after in zip(issued, successors, strict=True)}
         self._listed_s = now_s
@@ -91,9 +88,7 @@ class Reference:
 
         Its weighings then wait in quarantine: one unreadable row must not stop everybody else's.
         """
-        result = await self._connection.execute(QUERIES["read_catalog"], (digest,))
-        row = await result.fetchone()
-        data = bytes(row[0]) if row else b""
+        data = await self._link.read_catalog(digest) or b""
         try:
             body = open_document(data, Name.CATALOG, await self._keys_for(data)).body(CatalogBody)
         except ProtocolError as error:
@@ -108,9 +103,8 @@ class Reference:
         """Finds document keys by id; learns those ever announced if today's did not sign `data`."""
         if parse(data).key_id not in self._document_keys:
             root = self._keyring.root
-            result = await self._connection.execute(QUERIES["read_key_documents"])
-            for (keys,) in await result.fetchall():
-                for each in _announced(bytes(keys), {root.key_id: root.public}):
+            for keys in await self._link.read_key_documents():
+                for each in _announced(keys, {root.key_id: root.public}):
                     if each.use is KeyUse.DOCUMENT:
                         self._document_keys[key_id_of(each.public_key)] = each.public_key
         return self._document_keys.get

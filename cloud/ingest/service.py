@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import psycopg
 import structlog
 
 from cloud.errors import UnavailableError
@@ -27,23 +26,23 @@ from cloud.ingest.batches import (
     tune_interpreter,
 )
 from cloud.ingest.decide import all_places, carried_places, irregular, needed_digests
-from cloud.ingest.enrolment import enrol
 from cloud.ingest.opening import Refusal, is_enrolment, take_apart
 from cloud.ingest.reading import Reference
 from cloud.ingest.retry import Retry
-from cloud.ingest.store import DATA_ERRORS, QUERIES, StaleError, Store
+from cloud.ingest.storage import StaleError, UnfitError
 from cloud.ingest.views import Opened, Road, View
-from cloud.kit import database
 from cloud.kit.ids import uuid7
 from protocol import VERSION
 from protocol.acks import QUARANTINED_MAX, Ack, Quarantined, build_ack
 from protocol.delivery import WINDOW_MAX, Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence, Set
+    from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+    from typing import Any
     from uuid import UUID
 
     from cloud.ingest.effects import Answer, Effects
+    from cloud.ingest.storage import Link, Storage
     from cloud.ingest.views import EpochKey, Gap
     from cloud.kit.clock import Clock
     from cloud.kit.keyring import Keyring
@@ -67,12 +66,22 @@ _log = structlog.get_logger(__name__)
 
 
 class Ingest:
-    """The one way in. `async with Ingest(...) as ingest:` runs it; `submit` from any task."""
+    """The one way in. `async with Ingest(...) as ingest:` runs it; `submit` from any task.
+
+    `aside` runs a function that keeps a processor busy, so that others get their turn meanwhile.
+    """
 
     def __init__(
-        self, url: str, keyring: Keyring, clock: Clock, random_bytes: Callable[[int], bytes]
+        self,
+        storage: Storage[Any],
+        keyring: Keyring,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        *,
+        aside: Callable[..., Awaitable[Any]] = asyncio.to_thread,
     ) -> None:
-        self._url = url
+        self._storage = storage
+        self._aside = aside
         self._keyring = keyring
         self._clock = clock
         self._random = random_bytes
@@ -82,9 +91,9 @@ class Ingest:
         self._gaps: dict[EpochKey, tuple[Gap, ...]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reference: Reference | None = None
-        self._reader: Store | None = None
-        self._writer: Store | None = None
-        self._connections: list[psycopg.AsyncConnection] = []
+        self._reader: Link[Any] | None = None
+        self._writer: Link[Any] | None = None
+        self._connecting = asyncio.Lock()
         self._upgraded = False
         self.counters = Counters()
 
@@ -129,20 +138,21 @@ class Ingest:
         """Try quarantined records once more, in the order of their seqs: None for those applied now,
         else the code under which they stay held. Ids that are not held are left out.
         """
-        return await self._retry({"ids": list(record_ids), "codes": None}, by)
+        return await self._retry(list(record_ids), None, by)
 
     async def retry_unknown(self) -> dict[UUID, str | None]:
         """Try every record of unknown kind, as each start does: after an upgrade some may be known."""
-        return await self._retry({"ids": None, "codes": ["record.unknown_kind"]}, "upgrade")
+        return await self._retry(None, ["record.unknown_kind"], "upgrade")
 
-    async def _retry(self, which: Mapping[str, object], by: str) -> dict[UUID, str | None]:
-        connection = await database.connect(self._url)
-        async with connection:
-            retry = Retry(connection, self._reference_over(connection), self._clock, self._new_id)
-            return await retry.run(which, by)
-
-    def _reference_over(self, connection: psycopg.AsyncConnection) -> Reference:
-        return Reference(connection, self._keyring)
+    async def _retry(
+        self, ids: Sequence[UUID] | None, codes: Sequence[str] | None, by: str
+    ) -> dict[UUID, str | None]:
+        link = await self._storage.open(self._new_id)
+        try:
+            retry = Retry(self._storage, link, Reference(link, self._keyring), self._clock)
+            return await retry.run(ids, codes, by)
+        finally:
+            await link.close()
 
     def _arrival(self, data: bytes, road: str, hint: str | None) -> Arrival:
         return Arrival(data, Road(road), hint, asyncio.get_running_loop().create_future())
@@ -179,7 +189,7 @@ class Ingest:
 
     async def _failed(self, arrivals: Sequence[Arrival], error: BaseException) -> None:
         """What becomes of a batch that failed: tried again, one by one if the fault may lie in its frames."""
-        ours = isinstance(error, psycopg.Error | StaleError | UnavailableError)
+        ours = isinstance(error, StaleError | UnfitError | UnavailableError)
         if ours or (isinstance(error, Exception) and len(arrivals) > 1):
             await self._give_back(arrivals)
         else:
@@ -198,62 +208,62 @@ class Ingest:
                     self.counters.dropped += 1
                     reply_to(arrival, IngestReply(None, "ingest.busy", "the intake is full; send it again"))
 
-    async def _prepare(self, arrivals: list[Arrival], reference: Reference, reader: Store) -> Batch | None:
+    async def _prepare(
+        self, arrivals: list[Arrival], reference: Reference, reader: Link[Any]
+    ) -> Batch | None:
         """Open everything, answer what needs no commit, decide and pack the frames."""
         for arrival in arrivals:
-            await self._take_apart(arrival)
+            await self._take_apart(arrival, reader)
         framed = [each for each in arrivals if each.envelope is not None]
         keys = await reference.keys(each.envelope.key_id for each in framed if each.envelope)
-        outcomes = await asyncio.to_thread(open_all, framed, keys)
+        outcomes = await self._aside(open_all, framed, keys)
         opened = []
         for arrival, outcome in zip(framed, outcomes, strict=True):
             if isinstance(outcome, Refusal):
-                await self._refuse(arrival, outcome)
+                await self._refuse(arrival, outcome, reader)
             else:
                 arrival.opened = outcome
                 opened.append(arrival)
         gateways = await reader.read_gateways({each.opened.frame.gateway for each in opened if each.opened})
-        live = [each for each in opened if not await self._revoked(each, gateways)]
+        live = [each for each in opened if not await self._revoked(each, gateways, reader)]
         return await self._decide(live, reference, reader) if live else None
 
-    async def _take_apart(self, arrival: Arrival) -> None:
+    async def _take_apart(self, arrival: Arrival, reader: Link[Any]) -> None:
         envelope = take_apart(arrival.data)
         if isinstance(envelope, Refusal):
-            await self._refuse(arrival, envelope)
+            await self._refuse(arrival, envelope, reader)
         elif is_enrolment(envelope):
-            await self._enrol(arrival)
+            await self._enrol(arrival, reader)
         else:
             arrival.envelope = envelope
 
-    async def _enrol(self, arrival: Arrival) -> None:
-        connection = self._connections[0]
-        async with connection.transaction():
-            refusal = await enrol(connection, arrival.data, arrival.expected)
+    async def _enrol(self, arrival: Arrival, reader: Link[Any]) -> None:
+        refusal = await reader.enrol(arrival.data, arrival.expected)
         if refusal is None:
             reply_to(arrival, IngestReply(None))
         else:
-            await self._refuse(arrival, refusal)
+            await self._refuse(arrival, refusal, reader)
 
-    async def _revoked(self, arrival: Arrival, gateways: Mapping[str, object]) -> bool:
+    async def _revoked(self, arrival: Arrival, gateways: Mapping[str, object], reader: Link[Any]) -> bool:
         assert arrival.opened is not None  # noqa: S101 - narrows the type
         gateway = arrival.opened.frame.gateway
         view = gateways.get(gateway)
         if view is not None and not getattr(view, "revoked", True):
             return False
-        await self._refuse(arrival, Refusal(gateway, "gateway.revoked", f"{gateway} is revoked"))
+        await self._refuse(arrival, Refusal(gateway, "gateway.revoked", f"{gateway} is revoked"), reader)
         return True
 
-    async def _decide(self, arrivals: list[Arrival], reference: Reference, reader: Store) -> Batch:
+    async def _decide(self, arrivals: list[Arrival], reference: Reference, reader: Link[Any]) -> Batch:
         frames = [each.opened for each in arrivals if each.opened is not None]
         view = await self._view(frames, reference, reader)
-        effects, payloads = await asyncio.to_thread(decide_and_pack, frames, view, frozenset())
+        effects, packed = await self._aside(decide_and_pack, frames, view, frozenset(), self._storage.pack)
         if len(self._cursors) > CURSORS_MAX:
             self._forget()
         self._remember(effects)
-        return Batch(arrivals, view, effects, payloads)
+        return Batch(arrivals, view, effects, packed)
 
     async def _view(
-        self, frames: Sequence[Opened], reference: Reference, reader: Store, *, wary: bool = False
+        self, frames: Sequence[Opened], reference: Reference, reader: Link[Any], *, wary: bool = False
     ) -> View:
         """What the decision stands on: cursors as the batches before will leave them.
 
@@ -281,22 +291,16 @@ class Ingest:
             gaps=gaps,
         )
 
-    async def _gaps_of(self, keys: Set[EpochKey], reader: Store) -> dict[EpochKey, tuple[Gap, ...]]:
+    async def _gaps_of(self, keys: Set[EpochKey], reader: Link[Any]) -> dict[EpochKey, tuple[Gap, ...]]:
         gaps = {key: self._gaps[key] for key in keys if key in self._gaps}
         read = await reader.read_gaps(keys - gaps.keys())
         self._gaps |= read
         return gaps | read
 
-    async def _refuse(self, arrival: Arrival, refusal: Refusal) -> None:
+    async def _refuse(self, arrival: Arrival, refusal: Refusal, reader: Link[Any]) -> None:
         """Note what was not taken in, one row per gateway, road, code and hour, and say so."""
         self.counters.refused += 1
-        await self._connections[0].execute(
-            QUERIES["refuse"],
-            (
-                self._new_id(), refusal.gateway, arrival.road.value, refusal.code, refusal.detail[:2000],
-                arrival.data[:_SAMPLE_BYTES_MAX],
-            ),
-        )  # fmt: skip
+        await reader.refuse(refusal, arrival.road, arrival.data[:_SAMPLE_BYTES_MAX])
         reply_to(arrival, IngestReply(None, refusal.code, refusal.detail))
 
     # -- applying -----------------------------------------------------------------------------------------
@@ -311,19 +315,19 @@ class Ingest:
                 await self._failed(batch.arrivals, error)
                 raise
 
-    async def _commit(self, batch: Batch, writer: Store) -> None:
-        """Apply and commit a batch; if Postgres will not take it, find out which record is at fault."""
+    async def _commit(self, batch: Batch, writer: Link[Any]) -> None:
+        """Apply and commit a batch; if the storage will not take it, find out which record is at fault."""
         try:
             await self._attempt(batch, writer)
-        except DATA_ERRORS:
+        except UnfitError:
             await self._bisect(batch.arrivals, writer)
 
-    async def _attempt(self, batch: Batch, writer: Store, suspects: Set[bytes] = frozenset()) -> None:
+    async def _attempt(self, batch: Batch, writer: Link[Any], suspects: Set[bytes] = frozenset()) -> None:
         for _ in range(STALE_TRIES_MAX):
             try:
-                await writer.apply(batch.effects, batch.payloads, batch.view)
+                await writer.apply(batch.effects, batch.packed, batch.view)
                 await writer.commit()
-            except (StaleError, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            except StaleError:
                 await writer.rollback()
                 batch = await self._again(batch.arrivals, suspects)
             except BaseException:
@@ -342,12 +346,12 @@ class Ingest:
         self._forget()
         opened = [each.opened for each in arrivals if each.opened is not None]
         gateways = await reader.read_gateways({each.frame.gateway for each in opened})
-        live = [each for each in arrivals if not await self._revoked(each, gateways)]
+        live = [each for each in arrivals if not await self._revoked(each, gateways, reader)]
         frames = [each.opened for each in live if each.opened is not None]
         view = await self._view(frames, reference, reader, wary=True)
-        effects, payloads = decide_and_pack(frames, view, suspects)
+        effects, packed = decide_and_pack(frames, view, suspects, self._storage.pack)
         self._remember(effects)
-        return Batch(live, view, effects, payloads)
+        return Batch(live, view, effects, packed)
 
     def _remember(self, effects: Effects) -> None:
         """Cursors and gaps as they will be once these effects are committed."""
@@ -358,7 +362,7 @@ class Ingest:
         self._cursors.clear()
         self._gaps.clear()
 
-    async def _bisect(self, arrivals: Sequence[Arrival], writer: Store) -> None:
+    async def _bisect(self, arrivals: Sequence[Arrival], writer: Link[Any]) -> None:
         """Halve until one frame is left, then find its culprits; everybody else is committed as usual."""
         if len(arrivals) == 1:
             await self._isolate(arrivals[0], writer)
@@ -367,7 +371,7 @@ class Ingest:
         for half in (arrivals[:middle], arrivals[middle:]):
             await self._commit(await self._again(half, frozenset()), writer)
 
-    async def _isolate(self, arrival: Arrival, writer: Store) -> None:
+    async def _isolate(self, arrival: Arrival, writer: Link[Any]) -> None:
         """Commit one frame with every record in quarantine that Postgres will not take."""
         self.counters.failures += 1
         batch = await self._again([arrival], frozenset())
@@ -384,17 +388,18 @@ class Ingest:
                 todo += [part[: len(part) // 2], part[len(part) // 2 :]]
         try:
             await self._attempt(await self._again([arrival], culprits), writer, culprits)
-        except DATA_ERRORS as error:
+        except UnfitError as error:
             gateway = arrival.opened.frame.gateway if arrival.opened is not None else ""
-            await self._refuse(arrival, Refusal(gateway, "ingest.unstorable", str(error)))
+            _, reader = await self._connect_reader()
+            await self._refuse(arrival, Refusal(gateway, "ingest.unstorable", str(error)), reader)
 
-    async def _passes(self, arrival: Arrival, suspects: Set[bytes], writer: Store) -> bool:
+    async def _passes(self, arrival: Arrival, suspects: Set[bytes], writer: Link[Any]) -> bool:
         """Whether Postgres takes the frame with `suspects` set aside; changes nothing."""
         for _ in range(STALE_TRIES_MAX):
             trial = await self._again([arrival], suspects)
             try:
-                await writer.apply(trial.effects, trial.payloads, trial.view)
-            except DATA_ERRORS:
+                await writer.apply(trial.effects, trial.packed, trial.view)
+            except UnfitError:
                 return False
             except StaleError:
                 continue
@@ -429,33 +434,29 @@ class Ingest:
 
     # -- connections and supervision ----------------------------------------------------------------------
 
-    async def _connect_reader(self) -> tuple[Reference, Store]:
-        if self._reference is None or self._reader is None:
-            connection = await database.connect(self._url)
-            await connection.set_autocommit(True)
-            self._connections.insert(0, connection)
-            self._reader = Store(connection, self._new_id)
-            self._reference = self._reference_over(connection)
-        return self._reference, self._reader
+    async def _connect_reader(self) -> tuple[Reference, Link[Any]]:
+        async with self._connecting:
+            if self._reference is None or self._reader is None:
+                self._reader = await self._storage.open(self._new_id, reading=True)
+                self._reference = Reference(self._reader, self._keyring)
+            return self._reference, self._reader
 
-    async def _connect_writer(self) -> Store:
+    async def _connect_writer(self) -> Link[Any]:
         await self._connect_reader()
         if self._writer is None:
-            connection = await database.connect(self._url)
-            self._connections.append(connection)
-            self._writer = Store(connection, self._new_id)
-            await self._writer.prepare()
+            self._writer = await self._storage.open(self._new_id)
         return self._writer
 
     async def _disconnect(self) -> None:
-        connections, self._connections = self._connections, []
-        self._reference = self._reader = self._writer = None
+        links, self._reference = (self._reader, self._writer), None
+        self._reader = self._writer = None
         self._forget()
-        for connection in connections:
-            await connection.close()
+        for link in links:
+            if link is not None:
+                await link.close()
 
     async def _keep(self, work: Callable[[], object]) -> None:
-        """Run one of the two tasks for ever; when Postgres goes away, connect again."""
+        """Run one of the two tasks for ever; when the storage goes away, connect again."""
         while True:
             try:
                 await work()  # type: ignore[misc]
@@ -469,10 +470,10 @@ class Ingest:
         return uuid7(self._clock.wall_ms(), self._random)
 
 
-async def _quiet_rollback(writer: Store) -> None:
+async def _quiet_rollback(writer: Link[Any]) -> None:
     try:
         await writer.rollback()
-    except psycopg.Error:
+    except UnavailableError:
         return  # the connection is gone, and the transaction with it
 
 

@@ -5,6 +5,7 @@ Owns one connection. Decides nothing: what it finds other than was decided on, i
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,11 @@ from uuid import UUID
 
 import psycopg
 
+from cloud.errors import DatabaseError
 from cloud.ingest import rows
 from cloud.ingest.custody import apply_custody
 from cloud.ingest.effects import QuarantineRow
+from cloud.ingest.storage import StaleError, StoredError, UnfitError
 from cloud.ingest.views import Gap, GatewayView
 from cloud.kit.queries import load_queries
 from cloud.ledger.accounts import ISSUER
@@ -23,17 +26,21 @@ from protocol.delivery import Cursor
 from protocol.records import genesis_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from typing import Any, ParamSpec, TypeVar
 
     from cloud.ingest.effects import Effects, VoidRow
     from cloud.ingest.pack import Payloads
     from cloud.ingest.views import EpochKey, View
 
+    Given = ParamSpec("Given")
+    Got = TypeVar("Got")
+
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 _CREDIT = QUERIES["credit"].replace(b"{issuer}", str(ISSUER).encode())
 
 
-DATA_ERRORS = (
+_UNFIT = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.ProgrammingError,
@@ -41,14 +48,25 @@ DATA_ERRORS = (
     psycopg.errors.ProgramLimitExceeded,
 )
 """What a record's content can provoke; anything else is Postgres's own trouble and is tried again."""
+_MOVED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+"""Somebody else came first: decide anew."""
 
 
-class StaleError(Exception):
-    """Cursors or gateways changed since the decision: read them again and decide anew."""
+def in_our_words(ask: Callable[Given, Coroutine[Any, Any, Got]]) -> Callable[Given, Coroutine[Any, Any, Got]]:
+    """Let what Postgres has to say leave in the words of the port: stale, unfit, or away."""
 
+    @functools.wraps(ask)
+    async def asked(*args: Given.args, **values: Given.kwargs) -> Got:
+        try:
+            return await ask(*args, **values)
+        except _MOVED as error:
+            raise StaleError(str(error)) from error
+        except _UNFIT as error:
+            raise UnfitError(str(error)) from error
+        except psycopg.Error as error:
+            raise DatabaseError(f"Postgres did not do it: {error}", code="database.lost") from error
 
-class StoredError(StaleError):
-    """Some of the records are stored already, under another epoch's frame: decide knowing which."""
+    return asked
 
 
 class Store:
@@ -58,29 +76,35 @@ class Store:
         self._connection = connection
         self._new_id = new_id
 
+    @in_our_words
     async def prepare(self) -> None:
         """Make the stages of this connection; once per connection."""
         await self._connection.execute(QUERIES["session"])
         await self._connection.commit()
 
+    @in_our_words
     async def rollback(self) -> None:
         """Forget what was applied since the last commit."""
         await self._connection.rollback()
 
+    @in_our_words
     async def commit(self) -> None:
         """Make it durable; when this returns, it may be acknowledged."""
         await self._connection.commit()
 
+    @in_our_words
     async def read_cursors(self, keys: Iterable[EpochKey]) -> dict[EpochKey, Cursor]:
         """Those of these cursors that exist, unlocked."""
         result = await self._connection.execute(QUERIES["read_cursors"], _keys(keys))
         return {(row[0], row[1]): _cursor(row) for row in await result.fetchall()}
 
+    @in_our_words
     async def read_gateways(self, gateways: Iterable[str]) -> dict[str, GatewayView]:
         """What is known of these gateways."""
         result = await self._connection.execute(QUERIES["read_gateways"], {"gateways": sorted(set(gateways))})
         return {row[0]: GatewayView(row[0], row[1], row[2]) for row in await result.fetchall()}
 
+    @in_our_words
     async def read_known(self, places: Sequence[tuple[str, int, int]]) -> dict[tuple[str, int, int], bytes]:
         """Committed digests at these places."""
         if not places:
@@ -88,6 +112,7 @@ class Store:
         result = await self._connection.execute(QUERIES["read_known"], _places(places))
         return {(row[0], row[1], row[2]): bytes(row[3]) for row in await result.fetchall()}
 
+    @in_our_words
     async def read_stored(self, places: Iterable[tuple[str, int, int]]) -> frozenset[bytes]:
         """Ids (16 bytes) of the records stored at these places, whoever brought them."""
         ordered = sorted(set(places))
@@ -96,6 +121,7 @@ class Store:
         result = await self._connection.execute(QUERIES["read_stored"], _places(ordered))
         return frozenset(row[0].bytes for row in await result.fetchall())
 
+    @in_our_words
     async def read_gaps(self, keys: Iterable[EpochKey]) -> dict[EpochKey, tuple[Gap, ...]]:
         """What is missing of these epochs, for each of them."""
         gaps: dict[EpochKey, tuple[Gap, ...]] = dict.fromkeys(keys, ())
@@ -107,10 +133,11 @@ class Store:
             gaps[gateway, epoch] += (Gap(first, last, left, after),)
         return gaps
 
+    @in_our_words
     async def apply(self, effects: Effects, payloads: Payloads, view: View) -> None:
         """Apply everything; the caller commits. Effects gain what was found unfit on the way.
 
-        Raises StaleError if what the decision stood on has changed, psycopg.Error if Postgres refuses.
+        Raises StaleError if what the decision stood on has changed, UnfitError for a record's content.
         """
         await self._lock(effects, view)
         await self._move_gaps(effects, view)
@@ -120,6 +147,7 @@ class Store:
             values = {**_columns(moved), "closed": [each.closed for each in moved]}
             await self._connection.execute(QUERIES["move_cursors"], values)
 
+    @in_our_words
     async def project(self, effects: Effects, payloads: Payloads) -> None:
         """Apply everything but cursors: what records mean, wherever they come from."""
         await self._store_records(payloads)

@@ -18,6 +18,7 @@ import psycopg
 from cloud.ingest.decide import decide
 from cloud.ingest.opening import Key, Refusal, open_frame, take_apart
 from cloud.ingest.pack import Payloads, pack
+from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
 from cloud.ingest.store import Store
 from cloud.ingest.views import CatalogView, GatewayView, Opened, View
@@ -152,7 +153,7 @@ async def _ingest(url: str, keyring: Keyring, load: Load) -> float:
         finally:
             window.release()
 
-    async with Ingest(url, keyring, SystemClock(), secrets.token_bytes) as ingest:
+    async with Ingest(PostgresStorage(url), keyring, SystemClock(), secrets.token_bytes) as ingest:
         begun = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for gateway, frame in load.frames:

@@ -14,6 +14,7 @@ from cloud.api.app import Parts, create_app
 from cloud.api.tokens import TokenResolver
 from cloud.composition import Services, compose
 from cloud.config import Settings
+from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from cloud.kit.keyring import Keyring
@@ -108,7 +109,9 @@ async def cloud(engine: AsyncEngine, keyring: Keyring, tmp_path: Path) -> AsyncI
 @pytest.fixture
 async def site(database_url: str, cloud: Cloud) -> AsyncIterator[Site]:
     """A claimed gateway that delivers over HTTPS to a cloud that takes in."""
-    async with Ingest(database_url, cloud.keyring, SystemClock(), secrets.token_bytes) as ingest:
+    async with Ingest(
+        PostgresStorage(database_url), cloud.keyring, SystemClock(), secrets.token_bytes
+    ) as ingest:
         cloud.app.state.intake = ingest
         yield await claimed_site(cloud)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest, IngestReply
 from cloud.kit.clock import SystemClock
 from cloud.kit.keyring import Keyring
@@ -83,7 +84,7 @@ async def site(database_url: str, engine: AsyncEngine, tmp_path: Path) -> AsyncI
     keyring = Keyring.load_or_create(tmp_path / "keys")
     gateway = Gateway("ktm-drop-01", add_catalog(database_url, keyring))
     add_gateway(database_url, gateway)
-    async with Ingest(database_url, keyring, SystemClock(), secrets.token_bytes) as ingest:
+    async with Ingest(PostgresStorage(database_url), keyring, SystemClock(), secrets.token_bytes) as ingest:
         site = Site(database_url, keyring, engine, gateway, ingest)
         yield site
         report = await site.verify()

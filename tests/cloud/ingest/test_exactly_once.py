@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from protocol.acks import Verdict
@@ -97,7 +98,7 @@ async def test_two_ingests_on_one_database_credit_once(site: Site) -> None:
     for _ in range(60):
         site.gateway.visit()
     cuts = [(first, min(first + 20, 180)) for first in range(1, 180, 9)]
-    async with Ingest(site.url, site.keyring, SystemClock(), secrets.token_bytes) as other:
+    async with Ingest(PostgresStorage(site.url), site.keyring, SystemClock(), secrets.token_bytes) as other:
         for first, last in cuts:
             frame = site.gateway.frame(first, last)
             both = await asyncio.gather(

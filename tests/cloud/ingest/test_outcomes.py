@@ -12,6 +12,7 @@ import cbor2
 import pytest
 
 from cloud.ingest.decide import decide
+from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from cloud.ledger import service as ledger
@@ -227,7 +228,7 @@ async def test_a_catalogue_signed_by_an_older_document_key_is_read_if_that_key_w
     site.gateway.visit(300)
     site.gateway.catalog = add_catalog(site.url, keyring, 2)
     site.gateway.visit(1_000)
-    async with Ingest(site.url, keyring, SystemClock(), secrets.token_bytes) as rotated:
+    async with Ingest(PostgresStorage(site.url), keyring, SystemClock(), secrets.token_bytes) as rotated:
         ack = site.ack(await rotated.submit(site.gateway.frame(), "https", None))
     assert ack.through == 6
     assert site.held() == ([] if announced else [(2, "weighing.unknown_catalog")])
@@ -350,7 +351,7 @@ async def test_records_of_unknown_kind_are_tried_again_at_every_start(site: Site
     # As if this version were the first to know the weighing's kind.
     site.write("UPDATE quarantine SET code = 'record.unknown_kind'")
     add_catalog(site.url, site.keyring, 2, {"steel": 1_000})
-    async with Ingest(site.url, site.keyring, SystemClock(), secrets.token_bytes) as started:
+    async with Ingest(PostgresStorage(site.url), site.keyring, SystemClock(), secrets.token_bytes) as started:
         site.gateway.visit()
         await started.submit(site.gateway.frame(), "https", None)
     assert site.balance(PSEUDONYM) == 12_700

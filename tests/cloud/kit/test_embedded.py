@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from cloud.kit.database import migrate, newest_version
@@ -97,7 +98,7 @@ async def test_frames_are_credited_once_through_a_postgres_that_is_killed(
     add_gateway(own.url, gateway)
     for _ in range(400):
         gateway.visit()
-    async with Ingest(own.url, keyring, SystemClock(), secrets.token_bytes) as ingest:
+    async with Ingest(PostgresStorage(own.url), keyring, SystemClock(), secrets.token_bytes) as ingest:
         through = kills = 0
         async with asyncio.timeout(90):
             while through < gateway.head:
