@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.clock import Clock
+    from edge.journal.filesystem import FileSystem
     from edge.journal.store import Row, State
 
 _ROWS_A_COMMIT: Final = 1000
@@ -45,12 +46,14 @@ def carried_body(epoch: int, row: Intact) -> RecordCarried:
     return RecordCarried(epoch, row.seq, row.prev_digest, row.data)
 
 
-def build(directory: Path, state: State, sources: Iterable[Source], clock: Clock) -> tuple[Store, int]:
+def build(
+    directory: Path, state: State, sources: Iterable[Source], clock: Clock, disk: FileSystem
+) -> tuple[Store, int]:
     """Write and publish the file of the epoch `state.epoch`; returns it with the number carried.
 
     Until it is published nothing has changed; a power cut before leaves only a file that is ignored.
     """
-    store = Store.create(files.new_path(directory, state.epoch), state)
+    store = Store.create(files.new_path(directory, state.epoch), state, disk)
     taken: list[Source] = []
     for rows in _chunks(_chained(store, _bodies(sources, taken), clock)):
         store.insert(rows)
@@ -60,7 +63,7 @@ def build(directory: Path, state: State, sources: Iterable[Source], clock: Clock
     )
     carried = store.head
     store.close()
-    return Store(files.publish(directory, state.epoch)), carried
+    return Store(files.publish(directory, state.epoch, disk), disk), carried
 
 
 def _bodies(sources: Iterable[Source], taken: list[Source]) -> Iterator[RecordCarried]:

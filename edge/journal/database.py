@@ -5,7 +5,6 @@ Owns what SQLite must promise before a record is trusted to it. Does not own wha
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 import apsw
@@ -15,6 +14,8 @@ from edge.journal.statements import SCHEMA, SCHEMA_VERSION, migrations
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edge.journal.filesystem import FileSystem
 
 SQLITE_MIN: Final = 3_051_003
 """Older ones may corrupt a WAL file when a checkpoint races a commit (sqlite.org/wal.html, WAL-reset bug)."""
@@ -43,12 +44,12 @@ def _running_version() -> int:
     return major * 1_000_000 + minor * 1_000 + patch
 
 
-def open_writer(path: Path) -> apsw.Connection:
+def open_writer(path: Path, disk: FileSystem) -> apsw.Connection:
     """The one writing connection: WAL, synchronous=FULL, both read back; migrated to our schema.
 
     Creates nothing. Raises apsw.Error, or JournalError if a pragma did not take.
     """
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=disk.vfs)
     try:
         _configure(connection)
         _durable(connection)
@@ -59,9 +60,9 @@ def open_writer(path: Path) -> apsw.Connection:
     return connection
 
 
-def open_reader(path: Path) -> apsw.Connection:
+def open_reader(path: Path, disk: FileSystem) -> apsw.Connection:
     """A connection that cannot write. Raises apsw.Error."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=disk.vfs)
     try:
         _configure(connection)
         pragma(connection, "query_only", 1)
@@ -72,10 +73,10 @@ def open_reader(path: Path) -> apsw.Connection:
     return connection
 
 
-def create(path: Path) -> apsw.Connection:
+def create(path: Path, disk: FileSystem) -> apsw.Connection:
     """A new, empty file only its owner may read, as a writing connection."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    disk.create(path)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=disk.vfs)
     _configure(connection)
     pragma(connection, "page_size", PAGE_BYTES)
     pragma(connection, "auto_vacuum", "INCREMENTAL")
@@ -128,12 +129,3 @@ def _migrate(connection: apsw.Connection) -> None:
             with connection:
                 connection.execute(script)
                 pragma(connection, "user_version", version)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make creations and renames in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,6 @@ On a full disk even a DELETE fails, so room for pruning must be kept in hand. Ow
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.config import JournalSettings
+    from edge.journal.filesystem import FileSystem
 
 _COMFORT = 2
 """Times `free_bytes_min` below which synced records are given up early."""
@@ -34,19 +34,19 @@ class Intake:
 class Disk:
     """The folder's share of its file system."""
 
-    def __init__(self, directory: Path, settings: JournalSettings) -> None:
+    def __init__(self, directory: Path, settings: JournalSettings, files_on: FileSystem) -> None:
         self._directory = directory
+        self._files_on = files_on
         self._settings = settings
         self._ballast = directory / "ballast"
 
     def free_bytes(self) -> int:
         """What this process could still write."""
-        room = os.statvfs(self._directory)
-        return room.f_bavail * room.f_frsize
+        return self._files_on.free_bytes(self._directory)
 
     def spare_bytes(self) -> int:
         """What is free beside the ballast, whether that is set aside now or given back."""
-        return self.free_bytes() - (0 if self._ballast.exists() else self._settings.ballast_bytes)
+        return self.free_bytes() - (0 if self._set_aside() else self._settings.ballast_bytes)
 
     def low(self) -> bool:
         """Whether intake has to stop."""
@@ -54,7 +54,7 @@ class Disk:
 
     def over_budget(self) -> bool:
         """Whether the folder takes more than it may."""
-        return files.size_bytes(self._directory) > self._settings.disk_budget_bytes
+        return files.size_bytes(self._directory, self._files_on) > self._settings.disk_budget_bytes
 
     def tight(self) -> bool:
         """Whether synced records should go before their time."""
@@ -62,25 +62,25 @@ class Disk:
 
     def room_bytes(self) -> int:
         """What may still be written before intake stops."""
-        budget = self._settings.disk_budget_bytes - files.size_bytes(self._directory)
+        budget = self._settings.disk_budget_bytes - files.size_bytes(self._directory, self._files_on)
         return max(min(self.spare_bytes() - self._settings.free_bytes_min, budget), 0)
 
     def release_ballast(self) -> bool:
         """Give the ballast back to the disk; True if there was some."""
-        if not self._ballast.exists():
+        if not self._set_aside():
             return False
-        self._ballast.unlink()
+        self._files_on.remove(self._ballast)
         return True
 
     def keep_ballast(self) -> None:
         """Set the ballast aside again, if that leaves more room than intake needs."""
         size = self._settings.ballast_bytes
-        if size == 0 or self._ballast.exists() or self.low():
+        if size == 0 or self._set_aside() or self.low():
             return
-        descriptor = os.open(self._ballast, os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, size)
+            self._files_on.reserve(self._ballast, size)
         except OSError:
-            self._ballast.unlink(missing_ok=True)  # no room after all: the next pruning tries again
-        finally:
-            os.close(descriptor)
+            self._files_on.remove(self._ballast)  # no room after all: the next pruning tries again
+
+    def _set_aside(self) -> bool:
+        return self._files_on.exists(self._ballast)

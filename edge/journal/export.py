@@ -13,6 +13,7 @@ import msgspec
 
 from edge.errors import JournalError
 from edge.journal import files
+from edge.journal.filesystem import LOCAL
 from edge.journal.store import Reader
 from protocol.bodies import HolderKind, RecordCarried
 from protocol.cards import PSEUDONYM_LENGTH
@@ -110,7 +111,7 @@ def export_directory(directory: Path) -> Iterator[dict[str, Any]]:
 
 def _readers(directory: Path) -> list[Reader]:
     try:
-        readers = [Reader(path) for path in files.epoch_files(directory)]
+        readers = [Reader(path, LOCAL) for path in files.epoch_files(directory, LOCAL)]
     except apsw.Error as error:
         raise JournalError(
             f"a journal in {directory} cannot be opened: {error}; start the gateway once to repair it",

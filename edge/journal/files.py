@@ -9,15 +9,14 @@ ballast                    room to prune on a full disk
 
 from __future__ import annotations
 
-import fcntl
-import os
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import JournalError
-from edge.journal.database import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edge.journal.filesystem import FileSystem
 
 _SUFFIX: Final = ".journal"
 _NEW: Final = ".new"
@@ -38,14 +37,15 @@ def epoch_of(path: Path) -> int | None:
         return None
 
 
-def epoch_files(directory: Path) -> list[Path]:
+def epoch_files(directory: Path, disk: FileSystem) -> list[Path]:
     """Every epoch's file, in no order that matters."""
-    return sorted(path for path in directory.glob(f"*{_SUFFIX}") if epoch_of(path) is not None)
+    paths = [directory / name for name in disk.names(directory) if name.endswith(_SUFFIX)]
+    return [path for path in paths if epoch_of(path) is not None]
 
 
-def damaged_files(directory: Path) -> list[Path]:
+def damaged_files(directory: Path, disk: FileSystem) -> list[Path]:
     """Every file that was set aside."""
-    return sorted(directory.glob(f"*{_SUFFIX}{_DAMAGED}"))
+    return [directory / name for name in disk.names(directory) if name.endswith(_SUFFIX + _DAMAGED)]
 
 
 def new_path(directory: Path, epoch: int) -> Path:
@@ -54,66 +54,59 @@ def new_path(directory: Path, epoch: int) -> Path:
     return path.with_name(path.name + _NEW)
 
 
-def publish(directory: Path, epoch: int) -> Path:
+def publish(directory: Path, epoch: int, disk: FileSystem) -> Path:
     """Give a finished new file its name, so that it survives a power cut; returns its path."""
     path = epoch_path(directory, epoch)
-    new_path(directory, epoch).rename(path)
-    sync_folder(directory)
+    disk.rename(new_path(directory, epoch), path)
+    disk.sync_folder(directory)
     return path
 
 
-def set_aside(path: Path) -> Path:
+def set_aside(path: Path, disk: FileSystem) -> Path:
     """Rename a damaged file and its WAL; the shared memory is worth nothing."""
     aside = path.with_name(path.name + _DAMAGED)
     for side in _SIDES[:2]:
         source = path.with_name(path.name + side)
-        if source.exists():
-            source.rename(aside.with_name(aside.name + side))
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    sync_folder(path.parent)
+        if disk.exists(source):
+            disk.rename(source, aside.with_name(aside.name + side))
+    disk.remove(path.with_name(path.name + "-shm"))
+    disk.sync_folder(path.parent)
     return aside
 
 
-def remove(path: Path) -> None:
+def remove(path: Path, disk: FileSystem) -> None:
     """Remove an epoch's file and what lies beside it."""
     for side in _SIDES:
-        path.with_name(path.name + side).unlink(missing_ok=True)
-    sync_folder(path.parent)
+        disk.remove(path.with_name(path.name + side))
+    disk.sync_folder(path.parent)
 
 
-def tidy(directory: Path) -> None:
+def tidy(directory: Path, disk: FileSystem) -> None:
     """Remove what a power cut left half built, and finish setting aside what it left half moved."""
-    for path in directory.glob(f"*{_SUFFIX}{_NEW}*"):
-        path.unlink()
-    for path in directory.glob("*.salvage*"):
-        path.unlink()
-    for aside in damaged_files(directory):
+    for name in disk.names(directory):
+        if f"{_SUFFIX}{_NEW}" in name or ".salvage" in name:
+            disk.remove(directory / name)
+    for aside in damaged_files(directory, disk):
         path = aside.with_name(aside.name.removesuffix(_DAMAGED))
         wal = path.with_name(path.name + "-wal")
-        if wal.exists() and not path.exists():
-            wal.rename(aside.with_name(aside.name + "-wal"))
+        if disk.exists(wal) and not disk.exists(path):
+            disk.rename(wal, aside.with_name(aside.name + "-wal"))
 
 
-def size_bytes(directory: Path) -> int:
+def size_bytes(directory: Path, disk: FileSystem) -> int:
     """What the epochs' files take; neither the ballast nor what was set aside counts."""
-    return sum(
-        entry.stat().st_size
-        for entry in os.scandir(directory)
-        if entry.name.endswith(tuple(_SUFFIX + side for side in _SIDES))
-    )
+    suffixes = tuple(_SUFFIX + side for side in _SIDES)
+    return sum(disk.size_bytes(directory / name) for name in disk.names(directory) if name.endswith(suffixes))
 
 
-def take_lock(directory: Path) -> int:
+def take_lock(directory: Path, disk: FileSystem) -> int:
     """Become the one process that writes here; returns the descriptor that holds the lock.
 
     Raises JournalError `journal.locked`.
     """
-    descriptor = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
+        return disk.lock(directory / "lock")
+    except BlockingIOError as error:
         raise JournalError(
             f"another process writes the journal in {directory}; stop it first", code="journal.locked"
         ) from error
-    return descriptor

@@ -14,6 +14,7 @@ from edge.errors import JournalError
 from edge.journal import database, files, opening
 from edge.journal.disk import Disk, Intake
 from edge.journal.entries import Entry
+from edge.journal.filesystem import LOCAL, FileSystem
 from edge.journal.opening import Birth, Site
 from edge.journal.retention import Retention
 from edge.journal.store import Reader, Store
@@ -46,13 +47,13 @@ class Journal:
     def __init__(self, site: Site, settings: JournalSettings, lock: int) -> None:
         self._site = site
         self._lock = lock
-        self._disk = Disk(site.directory, settings)
-        self._retention = Retention(site.directory, self._disk, settings.keep_days)
+        self._disk = Disk(site.directory, settings, site.disk)
+        self._retention = Retention(site.directory, self._disk, settings.keep_days, site.disk)
         self._written = (site.clock.mono_ms(), 0)
         self._quality: tuple[int, ClockQuality] | None = None
         self._failed = False
         self._store, self.birth = self._opened()
-        self._reader = Reader(self._store.path)
+        self._reader = Reader(self._store.path, site.disk)
         self._disk.keep_ballast()
 
     @classmethod
@@ -65,20 +66,20 @@ class Journal:
         settings: JournalSettings,
         *,
         boot_id: str | None = None,
+        disk: FileSystem = LOCAL,
     ) -> Journal:
         """Open, repair or create the journal in `directory`; `birth` tells which.
 
-        `random(n)` gives n random bytes; `boot_id` is the kernel's unless a test hands in another. Raises
-        JournalError: `journal.locked`, `journal.foreign`, `journal.sqlite_old`, `journal.not_durable`,
-        `journal.full`, `journal.unopened`.
+        `random(n)` gives n random bytes; `boot_id` is the kernel's and `disk` this machine's unless others
+        are handed in. Raises JournalError: `journal.locked`, `journal.foreign`, `journal.sqlite_old`,
+        `journal.not_durable`, `journal.full`, `journal.unopened`.
         """
         database.check_library()
         boot_id = boot_id or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.chmod(0o700)
-        lock = files.take_lock(directory)
+        disk.make_folder(directory)
+        lock = files.take_lock(directory, disk)
         try:
-            return cls(Site(directory, gateway, boot_id, clock, random), settings, lock)
+            return cls(Site(directory, gateway, boot_id, clock, random, disk), settings, lock)
         except BaseException:
             os.close(lock)
             raise
@@ -289,18 +290,18 @@ class Journal:
         self._reader.close()
         self._store.close()
         store, birth = self._opened()
-        self._store, self._reader, self.birth = store, Reader(store.path), birth
+        self._store, self._reader, self.birth = store, Reader(store.path, self._site.disk), birth
         return birth
 
     def _switch(self, store: Store, birth: Birth) -> None:
         old_store, old_reader = self._store, self._reader
-        self._store, self._reader, self.birth = store, Reader(store.path), birth
+        self._store, self._reader, self.birth = store, Reader(store.path, self._site.disk), birth
         old_reader.close()
         old_store.close()
 
     def verify(self, progress: Progress | None = None) -> ChainReport:
         """Check every row of every epoch; reads only, from any thread, beside appends."""
-        return verify_directory(self.directory, progress)
+        return verify_directory(self.directory, progress, self._site.disk)
 
     def prune(self) -> int:
         """Forget one portion of what is acknowledged and old, or sooner if room is short.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.clock import Clock
+    from edge.journal.filesystem import FileSystem
     from edge.journal.salvage import Intact
 
 
@@ -61,12 +62,14 @@ class Site:
     boot_id: str
     clock: Clock
     random: Callable[[int], bytes]
+    disk: FileSystem
 
     def mint_epoch(self) -> int:
         """A random number of 53 bits, what every JSON tool shows exactly; no file of it is here yet."""
         while True:
             epoch = int.from_bytes(self.random(8), "big") >> 11
-            if epoch and not any(self.directory.glob(f"{files.epoch_path(self.directory, epoch).name}*")):
+            name = files.epoch_path(self.directory, epoch).name
+            if epoch and not any(used.startswith(name) for used in self.disk.names(self.directory)):
                 return epoch
 
 
@@ -85,7 +88,7 @@ class _Examined:
 
 def open_current(site: Site) -> tuple[Store, Birth]:
     """The store of the current epoch, made or rebuilt if need be. Raises JournalError."""
-    files.tidy(site.directory)
+    files.tidy(site.directory, site.disk)
     found = examine_all(site)
     current = max((one for one in found if not one.damage), key=lambda one: one.rank, default=None)
     inherited = current.sources if current else frozenset()
@@ -93,17 +96,17 @@ def open_current(site: Site) -> tuple[Store, Birth]:
     if any(one.epoch not in inherited for one in damaged):
         store, birth = next_epoch(site, "damaged", found)
     elif current is not None:
-        store, birth = Store(current.path), Birth("continued")
+        store, birth = Store(current.path, site.disk), Birth("continued")
     else:
         store, birth = _first(site), Birth("first")
-    aside = tuple(files.set_aside(one.path) for one in damaged)
+    aside = tuple(files.set_aside(one.path, site.disk) for one in damaged)
     detail = "; ".join(one.damage for one in damaged)
     return _booted(store, site.boot_id), replace(birth, set_aside=aside, detail=detail)
 
 
 def _first(site: Site) -> Store:
     epoch = site.mint_epoch()
-    store, _ = carry.build(site.directory, _newborn(site, epoch, 1, "first", []), [], site.clock)
+    store, _ = carry.build(site.directory, _newborn(site, epoch, 1, "first", []), [], site.clock, site.disk)
     return store
 
 
@@ -115,7 +118,7 @@ def _booted(store: Store, boot_id: str) -> Store:
 
 def examine_all(site: Site) -> list[_Examined]:
     """Every epoch's file of the folder; none may be open for writing."""
-    return [_examine(path, site.gateway) for path in files.epoch_files(site.directory)]
+    return [_examine(path, site) for path in files.epoch_files(site.directory, site.disk)]
 
 
 def next_epoch(
@@ -138,10 +141,10 @@ def next_epoch(
             if one.epoch in contained:
                 sources.append(carry.Source(one.epoch, (), salvaged=False))
             elif one.damage:
-                sources.append(_damaged_source(stack, one, site.gateway, everything, lost))
+                sources.append(_damaged_source(stack, one, site, everything, lost))
             else:
-                sources.append(_whole_source(stack, one, everything))
-        store, carried = carry.build(site.directory, state, sources, site.clock)
+                sources.append(_whole_source(stack, one, site.disk, everything))
+        store, carried = carry.build(site.directory, state, sources, site.clock, site.disk)
     return store, Birth(reason, carried, lost.count)
 
 
@@ -170,11 +173,11 @@ def _newborn(site: Site, epoch: int, generation: int, reason: str, before: Seque
     )
 
 
-def _whole_source(stack: ExitStack, one: _Examined, everything: bool) -> carry.Source:
+def _whole_source(stack: ExitStack, one: _Examined, disk: FileSystem, everything: bool) -> carry.Source:
     state = one.state
     if state is None:
         raise JournalError(f"{one.path} was not examined", code="journal.failed")
-    reader = Reader(one.path)
+    reader = Reader(one.path, disk)
     stack.callback(reader.close)
     after = state.anchor_seq if everything else max(state.acked, state.anchor_seq)
     previous = state.anchor_digest if after == state.anchor_seq else state.acked_digest
@@ -183,10 +186,10 @@ def _whole_source(stack: ExitStack, one: _Examined, everything: bool) -> carry.S
 
 
 def _damaged_source(
-    stack: ExitStack, one: _Examined, gateway: str, everything: bool, lost: _Lost
+    stack: ExitStack, one: _Examined, site: Site, everything: bool, lost: _Lost
 ) -> carry.Source:
-    found = stack.enter_context(Salvage(one.path))
-    starts = {0: genesis_digest(gateway, one.epoch)}
+    found = stack.enter_context(Salvage(one.path, site.disk))
+    starts = {0: genesis_digest(site.gateway, one.epoch)}
     state, after, counted_from = one.state, 0, None
     if state is not None:
         starts[state.anchor_seq] = state.anchor_digest
@@ -197,12 +200,12 @@ def _damaged_source(
     return carry.Source(one.epoch, rows, salvaged=True)
 
 
-def _examine(path: Path, gateway: str) -> _Examined:
+def _examine(path: Path, site: Site) -> _Examined:
     epoch = files.epoch_of(path) or 0
-    committed = max((frame.index for frame in wal_frames(path)), default=0)
+    committed = max((frame.index for frame in wal_frames(path, site.disk)), default=0)
     state: State | None = None
     try:
-        connection = database.open_writer(path)
+        connection = database.open_writer(path, site.disk)
         try:
             state = read_state(connection)
             sources = _check(connection, state, committed)
@@ -216,7 +219,7 @@ def _examine(path: Path, gateway: str) -> _Examined:
         raise failure(error) from error
     except apsw.Error as error:
         raise JournalError(f"{path} cannot be opened: {error}", code="journal.unopened") from error
-    return _ours(_Examined(path, epoch, state, "", sources), state, gateway)
+    return _ours(_Examined(path, epoch, state, "", sources), state, site.gateway)
 
 
 _UNREADABLE = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS)

@@ -7,7 +7,6 @@ open, since closing it would drop SQLite's locks; a WAL has none.
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,8 @@ from edge.journal.database import PAGE_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from edge.journal.filesystem import FileSystem, OpenFile
 
 _LOCAL_MAX: Final = PAGE_BYTES - 35
 _LOCAL_MIN: Final = (PAGE_BYTES - 12) * 32 // 255 - 23
@@ -41,29 +42,29 @@ def wal_path(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
-def wal_frames(path: Path) -> list[WalFrame]:
+def wal_frames(path: Path, disk: FileSystem) -> list[WalFrame]:
     """Frames of the WAL's current generation up to its last commit, whether their checksums hold or not.
 
     SQLite silently stops reading at the first damaged frame; a last index beyond the one it reads to means
     that committed rows would be forgotten.
     """
     try:
-        descriptor = os.open(wal_path(path), os.O_RDONLY)
+        wal = disk.open(wal_path(path))
     except FileNotFoundError:
         return []
     try:
-        return _frames(descriptor)
+        return _frames(wal)
     finally:
-        os.close(descriptor)
+        wal.close()
 
 
-def _frames(descriptor: int) -> list[WalFrame]:
-    salts = _generation(descriptor)
+def _frames(wal: OpenFile) -> list[WalFrame]:
+    salts = _generation(wal)
     frames: list[WalFrame] = []
     committed = 0
-    for index in range(1, (os.fstat(descriptor).st_size - _WAL_HEADER) // _FRAME + 1):
+    for index in range(1, (wal.size_bytes() - _WAL_HEADER) // _FRAME + 1):
         offset = _WAL_HEADER + (index - 1) * _FRAME
-        header = _pread(descriptor, _FRAME_HEADER, offset)
+        header = _read(wal, _FRAME_HEADER, offset)
         if len(header) == _FRAME_HEADER and header[8:16] == salts:
             page, size = struct.unpack_from(">II", header)
             frames.append(WalFrame(index, page, offset + _FRAME_HEADER))
@@ -71,12 +72,12 @@ def _frames(descriptor: int) -> list[WalFrame]:
     return frames[:committed]
 
 
-def _generation(descriptor: int) -> bytes:
+def _generation(wal: OpenFile) -> bytes:
     """The salts of the frames that count: the header's, or the first frame's if the header is damaged."""
-    header = _pread(descriptor, _WAL_HEADER, 0)
+    header = _read(wal, _WAL_HEADER, 0)
     if len(header) == _WAL_HEADER and _header_holds(header):
         return header[16:24]
-    return _pread(descriptor, 8, _WAL_HEADER + 8)
+    return _read(wal, 8, _WAL_HEADER + 8)
 
 
 def _header_holds(header: bytes) -> bool:
@@ -91,12 +92,12 @@ def _header_holds(header: bytes) -> bool:
 class PageFile:
     """A database file with the frames of its WAL laid over it."""
 
-    def __init__(self, path: Path, frames: list[WalFrame]) -> None:
-        self._main = os.open(path, os.O_RDONLY)
-        self._wal = os.open(wal_path(path), os.O_RDONLY) if frames else -1
+    def __init__(self, path: Path, frames: list[WalFrame], disk: FileSystem) -> None:
+        self._main = disk.open(path)
+        self._wal = disk.open(wal_path(path)) if frames else None
         self._frames = frames
         self._newest = {frame.page: frame.offset for frame in frames}
-        self._pages = -(-os.fstat(self._main).st_size // PAGE_BYTES)
+        self._pages = -(-self._main.size_bytes() // PAGE_BYTES)
 
     def rows(self) -> Iterator[tuple[int, bytes, bytes]]:
         """(seq, data, digest) of every cell that looks like a row of `records`, in no order."""
@@ -109,22 +110,22 @@ class PageFile:
     def stale_rows(self) -> Iterator[tuple[int, bytes, bytes]]:
         """The same of every older image of a page: what is damaged in the newest may be whole there."""
         for frame in self._frames:
-            yield from self._leaf(_pread(self._wal, PAGE_BYTES, frame.offset))
+            yield from self._leaf(_read(self._wal, PAGE_BYTES, frame.offset))
         for number in self._newest:
-            yield from self._leaf(_pread(self._main, PAGE_BYTES, (number - 1) * PAGE_BYTES))
+            yield from self._leaf(_read(self._main, PAGE_BYTES, (number - 1) * PAGE_BYTES))
 
     def close(self) -> None:
         """Close both files."""
-        for descriptor in (self._main, self._wal):
-            if descriptor >= 0:
-                os.close(descriptor)
+        for file in (self._main, self._wal):
+            if file is not None:
+                file.close()
 
     def _page(self, number: int) -> bytes:
         offset = self._newest.get(number)
         if offset is not None:
-            page = _pread(self._wal, PAGE_BYTES, offset)
+            page = _read(self._wal, PAGE_BYTES, offset)
         else:
-            page = _pread(self._main, PAGE_BYTES, (number - 1) * PAGE_BYTES)
+            page = _read(self._main, PAGE_BYTES, (number - 1) * PAGE_BYTES)
         return page.ljust(PAGE_BYTES, b"\0")
 
     def _leaf(self, page: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -168,10 +169,10 @@ class PageFile:
         return payload
 
 
-def _pread(descriptor: int, length: int, offset: int) -> bytes:
-    """Like os.pread, but a block the disk cannot read any more is a block of nothing."""
+def _read(file: OpenFile | None, length: int, offset: int) -> bytes:
+    """What the file says; a block that the disk cannot read any more is a block of nothing."""
     try:
-        return os.pread(descriptor, length, offset)
+        return file.read(length, offset) if file is not None else b""
     except OSError:
         return b""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.journal.disk import Disk
+    from edge.journal.filesystem import FileSystem
 
 PRUNE_ROWS: Final = 5000
 """Rows forgotten in one transaction, so that an append never waits long behind it."""
@@ -26,8 +27,9 @@ _DAY_MS: Final = 86_400_000
 class Retention:
     """Keeps acknowledged records `keep_days`, counted in the time that acks sign, or until room is short."""
 
-    def __init__(self, directory: Path, disk: Disk, keep_days: int) -> None:
+    def __init__(self, directory: Path, disk: Disk, keep_days: int, files_on: FileSystem) -> None:
         self._directory = directory
+        self._files_on = files_on
         self._disk = disk
         self._keep_ms = keep_days * _DAY_MS
 
@@ -50,26 +52,26 @@ class Retention:
         if store.state.acked < store.state.carried_through:
             return 0
         gone = 0
-        for path in files.epoch_files(self._directory):
+        for path in files.epoch_files(self._directory, self._files_on):
             if path != store.path:
-                settled_ms = _settled(path, store.state.server_time_ms)
+                settled_ms = _settled(path, store.state.server_time_ms, self._files_on)
                 overdue = settled_ms is not None and settled_ms + self._keep_ms < store.state.server_time_ms
                 if overdue or (tight and settled_ms is not None):
-                    files.remove(path)
+                    files.remove(path, self._files_on)
                     gone += 1
         return gone
 
 
-def _settled(path: Path, time_ms: int) -> int | None:
+def _settled(path: Path, time_ms: int, files_on: FileSystem) -> int | None:
     """When all the file held was acknowledged, marked now if it was not; None if the file cannot say."""
     try:
-        reader = database.open_reader(path)
+        reader = database.open_reader(path, files_on)
         try:
             settled_ms = read_state(reader).settled_ms
         finally:
             reader.close(True)
         if settled_ms is None:
-            store = Store(path)
+            store = Store(path, files_on)
             store.change(("settle", {"server_time_ms": time_ms}))
             store.close()
             settled_ms = time_ms

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from edge.journal.filesystem import FileSystem
     from edge.journal.store import Row
 
 _CANDIDATES_MAX = 8
@@ -40,17 +41,18 @@ class Salvage:
     Damage of any kind only means fewer rows; nothing is raised because of it. Use as a context manager.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: FileSystem) -> None:
+        self._disk = disk
         self._scratch = path.with_name(path.name + ".salvage")
-        self._scratch.unlink(missing_ok=True)
-        self._sorted = apsw.Connection(str(self._scratch))
+        disk.remove(self._scratch)
+        self._sorted = apsw.Connection(str(self._scratch), vfs=disk.vfs)
         database.pragma(self._sorted, "journal_mode", "OFF")
         database.pragma(self._sorted, "synchronous", 0)
         self._sorted.execute(QUERIES["salvage_table"])
         self._collect(path)
 
     def _collect(self, path: Path) -> None:
-        pages = PageFile(path, wal_frames(path))
+        pages = PageFile(path, wal_frames(path, self._disk), self._disk)
         try:
             with self._sorted:
                 for stale, rows in enumerate((pages.rows(), pages.stale_rows())):
@@ -74,7 +76,7 @@ class Salvage:
 
     def __exit__(self, *_: object) -> None:
         self._sorted.close(True)
-        self._scratch.unlink(missing_ok=True)
+        self._disk.remove(self._scratch)
 
 
 def verified(rows: Iterable[Row], starts: dict[int, bytes]) -> Iterator[Intact]:

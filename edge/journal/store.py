@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from edge.journal.filesystem import FileSystem
+
 SEQ_MAX: Final = 2**63 - 1
 HOUR_MS: Final = 3_600_000
 _VACUUM_PAGES: Final = 4096
@@ -53,21 +55,22 @@ class State(msgspec.Struct, array_like=True, frozen=True):
 class Store:
     """The writing side of one file; `head` and `head_digest` are those of the last committed row."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: FileSystem) -> None:
         self.path = path
-        self._writer: apsw.Connection | None = database.open_writer(path)
+        self._disk = disk
+        self._writer: apsw.Connection | None = database.open_writer(path, disk)
         self.state = read_state(self._writer)
         self.head, self.head_digest = self._read_head(self._writer)
 
     @classmethod
-    def create(cls, path: Path, state: State) -> Store:
+    def create(cls, path: Path, state: State, disk: FileSystem) -> Store:
         """Make the file of a new epoch; `state` is as a newborn's, its anchor the genesis digest."""
-        connection = database.create(path)
+        connection = database.create(path, disk)
         values = msgspec.structs.asdict(state)
         values["genesis"] = genesis_digest(state.gateway, state.epoch)
         connection.execute(QUERIES["create_journal"], values)
         connection.close()
-        return cls(path)
+        return cls(path, disk)
 
     def ready(self) -> None:
         """If an earlier commit is in doubt, find out what was saved; `head` is right then.
@@ -119,11 +122,11 @@ class Store:
     def _left_over(self, writer: apsw.Connection) -> bool:
         """Whether the WAL holds a whole transaction that SQLite gave up: a restart would bring it back."""
         frames, _ = writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-        return any(frame.index > frames for frame in wal_frames(self.path))
+        return any(frame.index > frames for frame in wal_frames(self.path, self._disk))
 
     def _reopen(self) -> apsw.Connection:
         self._drop_writer()
-        writer = database.open_writer(self.path)
+        writer = database.open_writer(self.path, self._disk)
         self.head, self.head_digest = self._read_head(writer)
         self._writer = writer
         return writer
@@ -215,8 +218,8 @@ class Reader:
     Methods raise JournalError: `journal.damaged` for a file that is not what it was, `journal.unread` else.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._connection = database.open_reader(path)
+    def __init__(self, path: Path, disk: FileSystem) -> None:
+        self._connection = database.open_reader(path, disk)
         self._lock = threading.Lock()
         try:
             self.state = read_state(self._connection)

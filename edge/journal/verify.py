@@ -10,6 +10,7 @@ import apsw
 
 from edge.errors import JournalError
 from edge.journal import database, files
+from edge.journal.filesystem import LOCAL, FileSystem
 from edge.journal.statements import QUERIES
 from edge.journal.store import SEQ_MAX, Reader, State, digest_of, read_state
 from protocol.records import next_digest
@@ -56,11 +57,13 @@ Progress = Callable[[int, int], None]
 """Called with the rows checked so far and the rows there are."""
 
 
-def verify_directory(directory: Path, progress: Progress | None = None) -> ChainReport:
+def verify_directory(
+    directory: Path, progress: Progress | None = None, disk: FileSystem = LOCAL
+) -> ChainReport:
     """Check every epoch in `directory`."""
-    report = ChainReport(set_aside=[path.name for path in files.damaged_files(directory)])
-    paths = files.epoch_files(directory)
-    total = sum(_rows_held(path) for path in paths) if progress else 0
+    report = ChainReport(set_aside=[path.name for path in files.damaged_files(directory, disk)])
+    paths = files.epoch_files(directory, disk)
+    total = sum(_rows_held(path, disk) for path in paths) if progress else 0
 
     def tell(entries: int) -> None:
         if progress is not None:
@@ -70,15 +73,15 @@ def verify_directory(directory: Path, progress: Progress | None = None) -> Chain
         report.epochs += 1
         epoch = files.epoch_of(path) or 0
         try:
-            _verify_file(path, report, tell)
+            _verify_file(path, report, tell, disk)
         except apsw.Error as error:
             report.add(epoch, 0, "journal.unreadable", f"{path.name}: {error}")
     return report
 
 
-def _rows_held(path: Path) -> int:
+def _rows_held(path: Path, disk: FileSystem) -> int:
     try:
-        reader = Reader(path)
+        reader = Reader(path, disk)
         try:
             return reader.head(reader.state.anchor_seq) - reader.state.anchor_seq
         finally:
@@ -87,8 +90,8 @@ def _rows_held(path: Path) -> int:
         return 0
 
 
-def _verify_file(path: Path, report: ChainReport, progress: Callable[[int], None]) -> None:
-    connection = database.open_reader(path)
+def _verify_file(path: Path, report: ChainReport, progress: Callable[[int], None], disk: FileSystem) -> None:
+    connection = database.open_reader(path, disk)
     try:
         connection.execute("BEGIN")  # one snapshot: a pruning meanwhile must not look like a gap
         state = read_state(connection)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edge.journal.filesystem import LOCAL
 from edge.journal.store import Reader
 from tests.edge.journal.site import NOW_MS, Site, chain_holds, visits
 
@@ -69,7 +70,7 @@ def test_everything_whose_append_returned_is_there_after_kill_9(tmp_path: Path, 
 def held_digests(folder: Path) -> set[str]:
     found: set[str] = set()
     for path in folder.glob("*.journal"):
-        reader = Reader(path)
+        reader = Reader(path, LOCAL)
         found |= {digest.hex() for _, _, digest in reader.rows(1, reader.head(0))}
         reader.close()
     return found
