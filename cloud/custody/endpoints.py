@@ -74,10 +74,10 @@ async def get_bin_qr(code: str, kind: Kind, custody: Service, connection: Readin
 async def list_pickups(
     custody: Service, connection: Reading, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[PickupShown]:
-    """Pickups, those opened last first."""
+    """Pickups, those that arrived last first."""
     after = decode_cursor(cursor, tuple[str, UUID])
     rows = [PickupShown.model_validate(row) for row in await custody.pickups(connection, after, limit)]
-    return page_of(rows, limit, lambda row: (row.opened_at.isoformat(), str(row.id)))
+    return page_of(rows, limit, lambda row: (row.received_at.isoformat(), str(row.id)))
 
 
 @router.get("/pickups/{pickup}", responses=responses(401, 403, 404), dependencies=[allow("custody:read")])

@@ -34,6 +34,7 @@ class Pickup:
     outcome: str | None
     bins: int | None
     net_g: int | None
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ select b.code, d.code as drop_point, b.material
 """
 _PICKUP = """
 select p.id, p.gateway_id as gateway, p.epoch, p.seq, d.code as drop_point, p.collector, p.opened_at,
-       p.closed_at, p.outcome, p.bins, p.net_g
+       p.closed_at, p.outcome, p.bins, p.net_g, p.received_at
   from pickups p left join drop_points d on d.id = p.drop_point_id
 """
 
@@ -59,13 +59,13 @@ async def bins(connection: AsyncConnection, after: str, limit: int) -> list[Bin]
 
 
 async def pickups(connection: AsyncConnection, after: tuple[str, UUID] | None, limit: int) -> list[Pickup]:
-    """Pickups, those opened last first."""
+    """Pickups, those that arrived last first: their own clocks order nothing."""
     return await fetch(
         connection,
         Pickup,
         _PICKUP
-        + " where cast(:at as timestamptz) is null or (p.opened_at, p.id) < (:at, :id)"
-        + " order by p.opened_at desc, p.id desc limit :limit",
+        + " where cast(:at as timestamptz) is null or (p.received_at, p.id) < (:at, :id)"
+        + " order by p.received_at desc, p.id desc limit :limit",
         {"at": after[0] if after else None, "id": after[1] if after else None, "limit": limit},
     )
 
@@ -81,7 +81,7 @@ async def contents(connection: AsyncConnection, pickup: Pickup) -> list[PickupBi
         connection,
         PickupBin,
         "select id, bin, material, gross_g, tare_g, net_g, estimated, emptied, at from pickup_bins"
-        " where gateway_id = :gateway and epoch = :epoch and pickup_seq = :seq order by at, id",
+        " where gateway_id = :gateway and epoch = :epoch and pickup_seq = :seq order by seq, id",
         {"gateway": pickup.gateway, "epoch": pickup.epoch, "seq": pickup.seq},
     )
 
@@ -92,7 +92,7 @@ async def movements(connection: AsyncConnection, pickup: Pickup) -> list[Movemen
         connection,
         Movement,
         "select id, kind, giver, taker, net_g, estimated, lines, at from custody_movements"
-        " where gateway_id = :gateway and epoch = :epoch and pickup_seq = :seq order by at, id",
+        " where gateway_id = :gateway and epoch = :epoch and pickup_seq = :seq order by seq, id",
         {"gateway": pickup.gateway, "epoch": pickup.epoch, "seq": pickup.seq},
     )
 

@@ -38,6 +38,7 @@ def _values(step: CustodyRow) -> dict[str, Any]:
         "id": UUID(bytes=step.id),
         "gateway": step.gateway,
         "epoch": step.epoch,
+        "seq": step.seq,
         "pickup_seq": step.pickup_seq,
         "at_us": step.at_us,
         "drop_point": UUID(bytes=step.drop_point) if step.drop_point else None,

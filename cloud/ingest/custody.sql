@@ -19,18 +19,18 @@ WITH pickup AS (
      WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND seq = %(pickup_seq)s LIMIT 1
 ), bin AS (
     INSERT INTO pickup_bins (id, gateway_id, epoch, pickup_seq, bin, material, gross_g, tare_g, net_g, estimated,
-                             emptied, at)
+                             emptied, at, seq)
     SELECT %(id)s, %(gateway)s, %(epoch)s, %(pickup_seq)s, %(bin)s,
            coalesce((SELECT material FROM bins WHERE code = %(bin)s), ''), %(gross_g)s, %(tare_g)s, %(net_g)s,
            %(estimated)s, %(emptied)s,
-           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond'
+           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond', %(seq)s
       FROM pickup
     ON CONFLICT (id) DO NOTHING
     RETURNING *
 ), moved AS (
-    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at)
+    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at, seq)
     SELECT b.id, b.gateway_id, b.epoch, b.pickup_seq, 'collected', %(party)s, p.taker, b.net_g, b.estimated,
-           jsonb_build_object(b.material, b.net_g), b.at
+           jsonb_build_object(b.material, b.net_g), b.at, b.seq
       FROM bin b, pickup p WHERE b.emptied AND b.net_g > 0
     ON CONFLICT (id) DO NOTHING
     RETURNING *
@@ -55,11 +55,11 @@ WITH pickup AS (
      WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND pickup_seq = %(pickup_seq)s AND emptied
      GROUP BY material
 ), moved AS (
-    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at)
+    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at, seq)
     SELECT %(id)s, %(gateway)s, %(epoch)s, %(pickup_seq)s, 'handed_over', %(giver_party)s, %(taker_party)s, %(net_g)s,
            coalesce((SELECT bool_or(estimated) FROM lines), false),
            coalesce((SELECT jsonb_object_agg(material, net_g) FROM lines), '{}'),
-           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond'
+           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond', %(seq)s
       FROM pickup
     ON CONFLICT (id) DO NOTHING
     RETURNING *

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloud.ingest.sightings import Sightings
 from protocol.bodies import HolderKind
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ class Effects:
     weighings: list[WeighingRow] = field(default_factory=list)
     voids: list[VoidRow] = field(default_factory=list)
     custody: list[CustodyRow] = field(default_factory=list)
+    sightings: Sightings = field(default_factory=Sightings)
+    """What all this shows of gateways' clocks."""
     quarantine: list[QuarantineRow] = field(default_factory=list)
     gaps: dict[tuple[str, int], tuple[Gap, ...]] = field(default_factory=dict)
     """What is missing of an epoch now, where that changed."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MASS_G_MAX = 100_000_000
 """No scale at a drop point weighs 100 t; beyond it a number is damage, not mass."""
 _PG_EPOCH_MS = 946_684_800_000  # 2000-01-01
-_WALL_MS_MIN, _WALL_MS_MAX = 0, 4_102_444_800_000  # 1970 to 2100: what a timestamp column should ever hold
+_WALL_MS_MIN, _WALL_MS_MAX = -62_135_596_800_000, 253_402_300_799_999  # years 1 to 9999: what Python can show
 _ID_KEEP = ~((0xF << 76) | (0b11 << 62)) & (2**128 - 1)
 _ID_SET = (8 << 76) | (0b10 << 62)
 _HOLDER_BYTES_MAX = 64
@@ -61,7 +61,7 @@ def id_of(digest: bytes) -> bytes:
 
 
 def micros(wall_ms: int) -> int:
-    """Microseconds since 2000 of a wall time in ms; times no clock should show are clamped."""
+    """Microseconds since 2000 of a wall time in ms; what no calendar has is clamped."""
     return (min(max(wall_ms, _WALL_MS_MIN), _WALL_MS_MAX) - _PG_EPOCH_MS) * 1000
 
 
@@ -79,6 +79,8 @@ class Projector:
         self._careful = careful
         self._gateway = ""
         self._epoch = 0
+        self._journal: int | None = None
+        """The epoch that delivers; None: nothing is delivered, what is here is tried once more."""
         self._pending = False
         self._drop_point: bytes | None = None
         self._open: dict[int, int] = {}
@@ -88,7 +90,9 @@ class Projector:
         """Project these records of one frame, fresh and in order."""
         gateway, epoch = opened.key
         self._begin(gateway, epoch, pending=False)
+        self._journal = epoch
         rows, first = self._effects.records, opened.frame.first
+        self._effects.sightings.frame(gateway, epoch, opened.frame.sample, self._view.received_ms)
         for fresh in records:
             record = opened.records[fresh.seq - first]
             digest = fresh.digest
@@ -123,10 +127,12 @@ class Projector:
     def stored(self, place: QuarantineRow) -> None:
         """Project a record out of quarantine once more; `place` says where it stands."""
         self._begin(place.gateway, place.epoch, pending=place.pending)
+        self._journal = None
         self.record(place.seq, place.id, place.data, read_record(place.data))
 
     def record(self, seq: int, identity: bytes, data: bytes, record: Record | RecordError) -> None:
         """Project one record that stands at `seq`; what cannot be applied goes to quarantine."""
+        self._sight(seq, record)
         try:
             self._project(seq, identity, data, record)
         except Refused as refused:
@@ -146,6 +152,15 @@ class Projector:
         handler = _HANDLERS.get(type(record.body))
         if handler is not None:
             handler(self, seq, identity, data, record, record.body)
+
+    def _sight(self, seq: int, record: Record | RecordError) -> None:
+        """Note what a record says of its gateway's clock."""
+        sightings, journal = self._effects.sightings, self._journal
+        if journal is None:
+            sightings.again.append((self._gateway, self._epoch, seq))
+        elif type(record) is Record:
+            source = (self._gateway, journal, self._epoch)
+            sightings.record(source, seq, record, self._view.received_ms)
 
     def _repeated(self, identity: bytes) -> bool:
         """Whether this record was stored before, or met earlier in this batch, under another epoch."""
@@ -176,6 +191,7 @@ class Projector:
         gateway, epoch = self._gateway, self._epoch
         rows = self._effects.records
         rows.append((gateway, epoch, seq, identity, body.code, digest, data, None, None))
+        self._sight(seq, record)
         if record.seq != seq or len(body.prev_digest) != 32 or not 0 < body.seq < 2**63 or body.epoch < 0:
             refused = Refused("record.malformed", "a carried record's place cannot be read")
             self._effects.quarantine.append(

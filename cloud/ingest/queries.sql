@@ -106,11 +106,14 @@ ON CONFLICT (id) DO NOTHING;
 WITH credited AS (
     INSERT INTO weighings (id, gateway_id, epoch, seq, deposit_seq, drop_point_id, account_id, material, gross_g, tare_g,
                            net_g, points_per_kg, points, points_shown, recorded_at, received_at, boot, mono_ms, clock,
-                           tare_kind, holder_kind, holder, late_catalog, manual, pending)
+                           tare_kind, holder_kind, holder, late_catalog, manual, pending, happened_at, error_s, time_how)
     SELECT s.id, s.gateway_id, s.epoch, s.seq, s.deposit_seq, s.drop_point_id, h.account_id, s.material, s.gross_g,
            s.tare_g, s.net_g, s.points_per_kg, s.points, nullif(s.points_shown, -1), s.recorded_at, now(), s.boot,
-           s.mono_ms, s.clock, s.tare_kind, h.kind, h.holder, s.late_catalog, s.manual, s.pending
-      FROM stage_weighings s JOIN stage_holders h ON h.n = s.holder
+           s.mono_ms, s.clock, s.tare_kind, h.kind, h.holder, s.late_catalog, s.manual, s.pending,
+           CASE WHEN right_.now THEN s.recorded_at ELSE now() END, CASE WHEN right_.now THEN 16 END,
+           CASE WHEN right_.now THEN 1 ELSE 0 END
+      FROM stage_weighings s JOIN stage_holders h ON h.n = s.holder,
+           LATERAL (SELECT s.clock = 3 AND s.recorded_at <= now() + interval '16 s' AS now) right_
     ON CONFLICT (id) DO NOTHING
     RETURNING id, account_id, points, pending, net_g, material, drop_point_id, gateway_id
 ), sums AS (

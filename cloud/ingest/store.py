@@ -15,6 +15,7 @@ import psycopg
 
 from cloud.errors import DatabaseError
 from cloud.ingest import rows
+from cloud.ingest.clocks import note_sightings
 from cloud.ingest.custody import apply_custody
 from cloud.ingest.effects import QuarantineRow
 from cloud.ingest.storage import StaleError, StoredError, UnfitError
@@ -165,6 +166,7 @@ class Store:
         if payloads.holders is not None:
             await self._settle()
         await self._note(effects)
+        await note_sightings(self._connection, effects.sightings)  # last: so does whoever repairs the times
 
     async def _lock(self, effects: Effects, view: View) -> None:
         """Lock every cursor the decision looked at, making the missing ones, and compare."""
