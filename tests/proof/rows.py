@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.proof.breakers import BREAKER
+from tests.proof.disk.crashes import CRASHES
 from tests.proof.row import Row
 
-ROWS: tuple[Row, ...] = (BREAKER,)
+ROWS: tuple[Row, ...] = (CRASHES, BREAKER)
 
 
 def row_of(row_id: str) -> Row:
