@@ -223,7 +223,7 @@ class EmbeddedPostgres:
                 known = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'reloop'").fetchone()
                 if known is None:
                     connection.execute("CREATE DATABASE reloop")
-        except psycopg.errors.DuplicateDatabase:
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):  # another was faster
             return True
         except psycopg.OperationalError:
             return False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tests.proof.breakers import BREAKER
 from tests.proof.disk.crashes import CRASHES
+from tests.proof.processes.kills import KILLED
 from tests.proof.row import Row
 
-ROWS: tuple[Row, ...] = (CRASHES, BREAKER)
+ROWS: tuple[Row, ...] = (CRASHES, KILLED, BREAKER)
 
 
 def row_of(row_id: str) -> Row:

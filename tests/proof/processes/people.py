@@ -1,41 +1,30 @@
-"""Kills real processes at random moments while weighings are taken, then holds both sides to the promise.
+"""People with bags at real kiosks: a scale and a scanner on pseudo-terminals, buttons pressed over HTTP.
 
-`python -m tests.system.kills --weighings 2000 --seed 1` is the long proof; the test runs it shallow.
+Owns what people do and what they saw shown as saved. Whatever dies around them, they come again.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import http.client
 import json
 import os
 import pty
 import random
-import shutil
-import signal
-import sys
-import tempfile
 import threading
 import time
 import tty
-from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from deploy.local.people import make_people
-from deploy.local.processes import wait_until
-from deploy.local.stack import Devices, Site, Stack
-from tests.system.exports import assert_agree, assert_sound, weighings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from deploy.local.stack import Site
 
 FRAME_S = 0.02
 PATIENCE_S = 90.0
-SITES = 4
-TARGETS = ("agent", "broker", "cloud", "postgres")
 
 
 class Wire:
@@ -79,12 +68,12 @@ class Scale(threading.Thread):
 
 @dataclass
 class Person(threading.Thread):
-    """Takes weighings at one kiosk, again and again, whatever dies around them."""
+    """Takes weighings at one kiosk, again and again. `seen`: (seq, net) of each line shown as saved."""
 
     site: Site
     cards: list[str]
     seed: int
-    seen: dict[tuple[int, int], int] = field(default_factory=dict)
+    seen: set[tuple[int, int]] = field(default_factory=set)
     failure: BaseException | None = None
 
     def __post_init__(self) -> None:
@@ -139,9 +128,8 @@ class Person(threading.Thread):
         self._look(lambda now: now["name"] not in ("weigh",) or ready(now))
 
     def _note(self, screen: dict[str, Any]) -> None:
-        """Remember what the kiosk shows as saved; the journal's epoch does not change in this proof."""
-        for line in screen["lines"]:
-            self.seen[line["seq"], line["net_g"]] = line["seq"]
+        """Remember what the kiosk shows as saved."""
+        self.seen |= {(line["seq"], line["net_g"]) for line in screen["lines"]}
 
     def _idle(self) -> dict[str, Any]:
         self._scale.mass_g = 0
@@ -189,115 +177,3 @@ class Person(threading.Thread):
                 connection.close()
             method, path, body = "GET", "/api/screen", None
         raise TimeoutError(f"the kiosk of {self.site.name} does not answer")
-
-
-class Killer:
-    """Kills one process at a time by its id and starts again what nobody else would start."""
-
-    def __init__(self, stack: Stack, seed: int) -> None:
-        self._stack = stack
-        self._random = random.Random(seed)
-        self.kills: Counter[str] = Counter()
-
-    def kill_one(self) -> None:
-        target = min(TARGETS, key=lambda name: (self.kills[name], self._random.random()))
-        self.kills[target] += 1
-        match target:
-            case "agent":
-                site = self._random.choice(self._stack.sites)
-                site.agent.kill()
-                site.start()
-            case "broker":
-                self._stack.cloud.broker.process.kill()
-                time.sleep(self._random.uniform(0, 0.5))
-                self._stack.cloud.broker.start()
-            case "cloud":
-                self._stack.cloud.process.kill()
-                time.sleep(self._random.uniform(0, 0.5))
-                self._stack.cloud.start_cloud()
-            case _:
-                self._kill_postgres()
-
-    def pause(self) -> None:
-        time.sleep(self._random.uniform(0.2, 2.0))
-
-    def _kill_postgres(self) -> None:
-        (pid_file,) = (self._stack.folder / "cloud").rglob("postmaster.pid")
-        os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
-
-
-def prove(folder: Path, weighings: int, seed: int) -> dict[str, Any]:
-    """Run the proof; raises AssertionError when the promise is broken."""
-    begun = time.monotonic()
-    with Stack(folder) as stack:
-        with stack.cloud.api() as api:
-            cards = make_people(api, folder / "people", 20).cards.read_text().splitlines()
-        people = [_open(stack, f"kill-site-{number}", cards, seed * 100 + number) for number in range(SITES)]
-        killer = Killer(stack, seed)
-        while sum(len(person.seen) for person in people) < weighings:
-            killer.pause()
-            killer.kill_one()
-            for person in people:
-                if person.failure is not None:
-                    raise person.failure
-        for person in people:
-            person.ended.set()
-        for person in people:
-            person.join(PATIENCE_S)
-        drained = time.monotonic()
-        for site in stack.sites:
-            wait_until(lambda site=site: site.status()["backlog"] == 0, 120, f"{site.name} did not drain")  # type: ignore[misc]
-        drain_s = time.monotonic() - drained
-        for site in stack.sites:
-            site.agent.stop()
-        credited = _check(stack, people)
-    seconds = round(time.monotonic() - begun, 1)
-    return {
-        "seed": seed,
-        "seen_saved": sum(len(person.seen) for person in people),
-        "credited": credited,
-        "lost": 0,
-        "duplicated": 0,
-        "kills": dict(killer.kills),
-        "drain_s": round(drain_s, 2),
-        "seconds": seconds,
-    }
-
-
-def _open(stack: Stack, name: str, cards: list[str], seed: int) -> Person:
-    devices = stack.folder / name / "devices"
-    site = stack.add_site(name, Devices("and", devices / "scale", devices / "scanner"), spread_s=1.0)
-    stack.claim(site)
-    person = Person(site, cards, seed)
-    site.start()
-    person.start()
-    return person
-
-
-def _check(stack: Stack, people: list[Person]) -> int:
-    for person in people:
-        journal = {(line["seq"], line["net_g"]) for line in weighings_of([person.site]).values()}
-        assert set(person.seen) <= journal, (
-            f"{person.site.name} showed as saved what its journal does not hold"
-        )
-    assert_sound(stack.sites, stack.cloud)
-    return assert_agree(stack.sites, stack.cloud)
-
-
-def main() -> None:
-    """The long proof from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weighings", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="rl-"))
-    try:
-        print(json.dumps(prove(folder, options.weighings, options.seed)), flush=True)
-    except BaseException:
-        print(f"the logs and journals of this run are kept in {folder}", file=sys.stderr, flush=True)
-        raise
-    shutil.rmtree(folder)
-
-
-if __name__ == "__main__":
-    main()
