@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tests.proof.breakers import BREAKER
 from tests.proof.disk.crashes import CRASHES
+from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.processes.kills import KILLED
 from tests.proof.row import Row
 
-ROWS: tuple[Row, ...] = (CRASHES, KILLED, BREAKER)
+ROWS: tuple[Row, ...] = (CRASHES, DELIVERIES, KILLED, BREAKER)
 
 
 def row_of(row_id: str) -> Row:

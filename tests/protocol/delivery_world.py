@@ -18,6 +18,22 @@ GATEWAY = "ktm-drop-01"
 RECORDS_PER_FRAME = 3
 NETWORK_MAX = 12
 ROUNDS_MAX = 400
+GATEWAYS_MAX = 3
+NETWORK = {
+    "append": 6,
+    "send": 8,
+    "deliver_frame": 12,
+    "repeat_frame": 2,
+    "lose_frame": 1,
+    "deliver_ack": 10,
+    "repeat_ack": 2,
+    "lose_ack": 1,
+    "stall": 2,
+    "restart_gateway": 1,
+    "prune": 2,
+}
+CLOUD_RESTORED = {"back_up_cloud": 1, "restore_cloud": 2}
+JOURNAL_COPIED = {"save_image": 1, "restore_image": 1, "clone": 1}
 _CARRIED = b"carried:"
 
 
@@ -299,3 +315,45 @@ class World:
         for gateway in self.gateways:
             missing = {one for one in gateway.history if one not in self.cloud.applied}
             assert missing <= declared & self.once_applied
+
+
+def happen(world: World, event: str, choice: int) -> bool:  # noqa: PLR0912 - one line per event
+    """Let one event strike; False, and nothing happens, where it cannot."""
+    match event:
+        case "append":
+            for _ in range(1 + choice % 5):
+                world.gateway(choice).append()
+        case "send":
+            while world.send(choice):
+                pass
+        case "deliver_frame" if world.up:
+            world.deliver_up(choice)
+        case "repeat_frame" if world.up:
+            world.deliver_up(choice, again=True)
+        case "lose_frame" if world.up:
+            world.up.pop(choice % len(world.up))
+        case "deliver_ack" if world.down:
+            world.deliver_down(choice)
+        case "repeat_ack" if world.down:
+            world.deliver_down(choice, again=True)
+        case "lose_ack" if world.down:
+            world.down.pop(choice % len(world.down))
+        case "stall":
+            world.gateway(choice).sender.stalled()
+        case "restart_gateway":
+            world.gateway(choice).restart(before_the_mark_was_kept=choice % 2 == 1)
+        case "prune":
+            world.gateway(choice).prune()
+        case "back_up_cloud":
+            world.backup = world.cloud.copy()
+        case "restore_cloud":
+            world.restore_cloud()
+        case "save_image":
+            world.save_image(choice)
+        case "restore_image" if world.images:
+            world.restore_image(choice)
+        case "clone" if len(world.gateways) < GATEWAYS_MAX:
+            world.clone(choice)
+        case _:
+            return False
+    return True

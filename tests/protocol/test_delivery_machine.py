@@ -10,27 +10,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from tests.protocol.delivery_world import NETWORK_MAX, World
+from tests.protocol.delivery_world import (
+    CLOUD_RESTORED,
+    JOURNAL_COPIED,
+    NETWORK,
+    NETWORK_MAX,
+    World,
+    happen,
+)
 
 EXAMPLES_PERCENT = int(os.environ.get("RELOOP_DELIVERY_EXAMPLES_PERCENT", "100"))
 STEPS = 25
-GATEWAYS_MAX = 3
 CHOICES = range(NETWORK_MAX)
-NETWORK = {
-    "append": 6,
-    "send": 8,
-    "deliver_frame": 12,
-    "repeat_frame": 2,
-    "lose_frame": 1,
-    "deliver_ack": 10,
-    "repeat_ack": 2,
-    "lose_ack": 1,
-    "stall": 2,
-    "restart_gateway": 1,
-    "prune": 2,
-}
-CLOUD_RESTORED = {"back_up_cloud": 1, "restore_cloud": 2}
-JOURNAL_COPIED = {"save_image": 1, "restore_image": 1, "clone": 1}
 
 
 def steps(weights: dict[str, int]) -> st.SearchStrategy[tuple[str, int]]:
@@ -82,47 +73,6 @@ class WhileBothHappen(Delivery):
 
     def teardown(self) -> None:
         self.world.calm()
-
-
-def happen(world: World, event: str, choice: int) -> None:  # noqa: PLR0912 - one line per event
-    """Let one event strike; nothing happens where it cannot."""
-    match event:
-        case "append":
-            for _ in range(1 + choice % 5):
-                world.gateway(choice).append()
-        case "send":
-            while world.send(choice):
-                pass
-        case "deliver_frame" if world.up:
-            world.deliver_up(choice)
-        case "repeat_frame" if world.up:
-            world.deliver_up(choice, again=True)
-        case "lose_frame" if world.up:
-            world.up.pop(choice % len(world.up))
-        case "deliver_ack" if world.down:
-            world.deliver_down(choice)
-        case "repeat_ack" if world.down:
-            world.deliver_down(choice, again=True)
-        case "lose_ack" if world.down:
-            world.down.pop(choice % len(world.down))
-        case "stall":
-            world.gateway(choice).sender.stalled()
-        case "restart_gateway":
-            world.gateway(choice).restart(before_the_mark_was_kept=choice % 2 == 1)
-        case "prune":
-            world.gateway(choice).prune()
-        case "back_up_cloud":
-            world.backup = world.cloud.copy()
-        case "restore_cloud":
-            world.restore_cloud()
-        case "save_image":
-            world.save_image(choice)
-        case "restore_image" if world.images:
-            world.restore_image(choice)
-        case "clone" if len(world.gateways) < GATEWAYS_MAX:
-            world.clone(choice)
-        case _:
-            pass
 
 
 def configured(machine: type[Delivery], examples: int) -> type[TestCase]:
