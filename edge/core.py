@@ -23,6 +23,7 @@ from protocol.documents import KeyUse
 from protocol.status import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge.clock import Clock
@@ -66,16 +67,31 @@ class Member:
 
 
 class Core:
-    """A claimed gateway's lasting parts, open. Needs a running event loop only when used."""
+    """A claimed gateway's lasting parts, open. Needs a running event loop only when used.
 
-    def __init__(self, settings: Settings, clock: Clock, member: Member) -> None:
+    `random_bytes(n)` gives n secret bytes; `boot_id` is the kernel's if None.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        member: Member,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        boot_id: str | None = None,
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.member = member
         folder = settings.data_dir
         self.directory = Directory.open(folder / "directory.db", member.identity.root_public_key, clock)
         journal = Journal.open(
-            folder / "journal", member.identity.gateway, clock, secrets.token_bytes, settings.journal
+            folder / "journal",
+            member.identity.gateway,
+            clock,
+            random_bytes,
+            settings.journal,
+            boot_id=boot_id,
         )
         self.journal = AsyncJournal(journal, settings.journal.queue_max)
         self.traffic = Traffic()

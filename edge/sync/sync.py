@@ -12,13 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_never,
-    wait_random_exponential,
-)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
 
 from edge.errors import JournalError
 from edge.supervision import end_all
@@ -38,6 +32,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("reloop.sync")
 _RETRY_MAX_S = 60.0
 """Once the faults stop, nobody waits longer than this for the next try, however long they lasted."""
+_DOUBLINGS_MAX = 16
+"""Far beyond the longest wait: bounds a number, not the tries."""
 _ROAD_LOOK_S = 1.0
 _TWIN_WITHIN_S = 60.0
 """Two take-overs of our name in this time: the first may have been ourselves, come back by another way."""
@@ -240,7 +236,7 @@ class Sync:
     def _wait_s(self, state: RetryCallState) -> float:
         """Full jitter, or what the breakers ask for; a retry that the budget cannot pay waits for them."""
         error = state.outcome.exception() if state.outcome else None
-        jitter_s: float = wait_random_exponential(multiplier=1, max=_RETRY_MAX_S)(state)
+        jitter_s = self._uniform(0, min(_RETRY_MAX_S, 2.0 ** min(state.attempt_number - 1, _DOUBLINGS_MAX)))
         now_s = self._wiring.clock.monotonic()
         if isinstance(error, RoadRefused) and any(lane.rest_s(now_s) == 0 for lane in self._lanes):
             return self._uniform(0, 1)

@@ -48,7 +48,7 @@ async def syncing(
 ) -> AsyncIterator[Sync]:
     clock = gateway.wiring.clock
     lanes = [Lane(road, Breaker(road.name, clock.monotonic, settings)) for road in roads]
-    sync = Sync(gateway.wiring, lanes, lambda low, high: low + (high - low) / 10, spread_s=0.1)
+    sync = Sync(gateway.wiring, lanes, lambda low, high: low + (high - low) / 3, spread_s=0.1)
     task = asyncio.create_task(sync.run())
     try:
         yield sync
