@@ -1,6 +1,6 @@
 """The delivery session over any network: long random walks of gateways, frames, acks, restarts and backups.
 
-The world is the one of the protocol's own tests: hypothesis looks there for small failures, this for rare ones.
+The world is the one of the protocol's own tests: hypothesis looks there for small failures, this for rare.
 """
 
 from __future__ import annotations
