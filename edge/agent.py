@@ -74,9 +74,7 @@ class Agent:
             ScannerDriver(one, self._clock, self._device_event, framing=one.framing)
             for one in self._settings.scanners
         ]
-        self._sync = Sync(
-            core.wiring, self._lanes(), random.SystemRandom().uniform, self._settings.cloud.spread_s
-        )
+        self._sync = make_sync(core)
         self._station = self._make_station()
         app = create_kiosk(self._station, language=Language(self._settings.gateway.language))
         self._kiosk = KioskServer(app, self._settings.kiosk.host, self._settings.kiosk.port)
@@ -206,20 +204,6 @@ class Agent:
             autonomy_h=self._core.journal.autonomy_h(),
         )
 
-    def _lanes(self) -> list[Lane]:
-        return [Lane(road, Breaker(road.name, self._clock.monotonic)) for road in self._roads()]
-
-    def _roads(self) -> list[Road]:
-        identity, cloud = self._core.member.identity, self._settings.cloud
-        roads: list[Road] = []
-        mqtt = mqtt_settings(cloud, identity)
-        if RoadName.MQTT in cloud.roads and mqtt is not None:
-            roads.append(MqttRoad(mqtt))
-        url = cloud.https_url or identity.https_url
-        if RoadName.HTTPS in cloud.roads and url:
-            roads.append(HttpsRoad(url, identity.gateway, tls=tls_context(cloud.ca_file)))
-        return roads
-
     def _commands(self) -> dict[str, Callable[[Request], Awaitable[object]]]:
         return {"status": self._status, "courier.export": self._export, "courier.import": self._import}
 
@@ -260,6 +244,24 @@ class Agent:
             documents={name: digest.hex() for name, digest in self._core.directory.digests().items()},
             kiosk_url=self._kiosk.url,
         )
+
+
+def make_sync(core: Core) -> Sync:
+    """The sync of a claimed gateway: a breaker for each road, better roads first."""
+    lanes = [Lane(road, Breaker(road.name, core.clock.monotonic)) for road in _roads(core)]
+    return Sync(core.wiring, lanes, random.SystemRandom().uniform, core.settings.cloud.spread_s)
+
+
+def _roads(core: Core) -> list[Road]:
+    identity, cloud = core.member.identity, core.settings.cloud
+    roads: list[Road] = []
+    mqtt = mqtt_settings(cloud, identity)
+    if RoadName.MQTT in cloud.roads and mqtt is not None:
+        roads.append(MqttRoad(mqtt))
+    url = cloud.https_url or identity.https_url
+    if RoadName.HTTPS in cloud.roads and url:
+        roads.append(HttpsRoad(url, identity.gateway, tls=tls_context(cloud.ca_file)))
+    return roads
 
 
 def _asked_in_loop(report: Callable[[], Report]) -> Callable[[], Report]:

@@ -1,0 +1,50 @@
+"""The row: so many stories, each from a seed of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.proof.restore.stories import STORIES
+from tests.proof.row import Part, Row, Task, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.proof.row import Tick
+
+
+def _split(count: int, seed: int) -> Sequence[Task]:
+    names = list(STORIES)
+    keys = [f"{names[number % len(names)]}.{seed}.{number // len(names)}" for number in range(count)]
+    return [Task(1, {"key": key}) for key in keys]
+
+
+def _run(task: Task, tick: Tick) -> Part:
+    part = _replay(task.work["key"])
+    tick(part.count)
+    return part
+
+
+def _replay(key: str) -> Part:
+    """One story, in a world of its own."""
+    name = key.partition(".")[0]
+    try:
+        found = asyncio.run(STORIES[name](key))
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
+        found = [f"{type(error).__name__}: {error}"]
+    return Part(1, [Violation(key, what) for what in found], {name: 1})
+
+
+RESTORE = Row(
+    id="R21",
+    name="cloud restored, card put back, card cloned, and all of it",
+    unit="points",
+    covers=("protocol", "edge", "cloud", "deploy/local", "tests/proof/restore", "tests/system/intake.py"),
+    shallow=4,
+    deep=50,
+    split=_split,
+    run=_run,
+    replay=_replay,
+    at_once=2,
+)
