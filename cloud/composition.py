@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cloud.access.service import OperatorTokens
 from cloud.alarms.service import Alarms
 from cloud.citizens.service import Citizens
+from cloud.clocks.service import Clocks
 from cloud.custody.service import Custody
 from cloud.documents.service import Documents, Source
 from cloud.drop_points.service import DropPoints
@@ -50,6 +51,7 @@ class Services:
     custody: Custody
     quarantine: Quarantine
     alarms: Alarms
+    clocks: Clocks
 
     def by_class(self) -> dict[type, object]:
         """The services as routes ask for them."""
@@ -120,6 +122,7 @@ def compose(
         Custody(),
         Quarantine(now),
         Alarms(now),
+        Clocks(new_id),
     )
 
 

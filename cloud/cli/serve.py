@@ -22,6 +22,7 @@ from cloud.cli.intake import intake, mqtt_road
 from cloud.errors import ConfigError
 from cloud.worker.housekeeping import Housekeeping
 from cloud.worker.publisher import Publisher
+from cloud.worker.times import Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -117,6 +118,7 @@ class _Services:
         if self._roles.worker:
             work = Housekeeping(runtime.engine, runtime.services.documents, runtime.broker, runtime.clock)
             yield "housekeeping", work.run()
+            yield "times", Times(runtime.engine, runtime.services.clocks, runtime.clock).run()
 
     def server(self) -> uvicorn.Server:
         """The API's server; signals are ours, not uvicorn's."""

@@ -55,12 +55,18 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The true offset of an hour lies in `low_ms` … `high_ms`, both ends included.
+    """The true offset of an hour lies in `low_ms` … `high_ms`, both ends included, most likely at `best_ms`.
 
     `trusted`: what its boot's clock said while synchronised fits everything else that is known.
     """
 
     low_ms: int
     high_ms: int
+    best_ms: int
     how: How
     trusted: bool
+
+    @property
+    def error_ms(self) -> int:
+        """How far the truth may be from `best_ms`."""
+        return max(self.best_ms - self.low_ms, self.high_ms - self.best_ms)

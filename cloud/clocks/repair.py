@@ -9,6 +9,7 @@ not: what such boots said of themselves is left out, and the cloud's own clock a
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ FLOOR_MS = 1_767_225_600_000
 
 Boot = tuple[int, int]
 """An epoch and a boot within it."""
+_Anchor = tuple[int, int]
+"""The number of an hour and the offset that a synchronised clock showed in it."""
 _Limits = tuple[list[int], list[int]]
 """The lowest and the highest offset of each hour, in milliseconds."""
 
@@ -46,18 +49,32 @@ def repair(hours: Sequence[Hour]) -> list[Bounds | None]:
         if not wrong:
             break
         trusted -= wrong
-    anchored = {_boot(hour) for hour in hours if hour.synced_low_ms is not None} & trusted
+    anchors = _anchors(hours, trusted)
     return [
-        Bounds(
-            low[i],
-            high[i],
-            How.ANCHORED if _boot(hour) in anchored else How.BOUNDED,
-            _boot(hour) in trusted,
-        )
-        if low[i] <= high[i]
-        else None
+        _bounds(low[i], high[i], anchors.get(_boot(hour), ()), hour, _boot(hour) in trusted)
         for i, hour in enumerate(hours)
     ]
+
+
+def _bounds(low: int, high: int, anchors: Sequence[_Anchor], hour: Hour, trusted: bool) -> Bounds | None:
+    """The nearest synchronised hour of its boot says best what the offset is; else the middle does."""
+    if low > high:
+        return None
+    if not anchors:
+        return Bounds(low, high, low + (high - low) // 2, How.BOUNDED, trusted)
+    at = bisect(anchors, (hour.number,))
+    _, best = min(anchors[max(at - 1, 0) : at + 1], key=lambda anchor: abs(anchor[0] - hour.number))
+    return Bounds(low, high, min(max(best, low), high), How.ANCHORED, trusted)
+
+
+def _anchors(hours: Sequence[Hour], trusted: Set[Boot]) -> dict[Boot, list[_Anchor]]:
+    """The synchronised hours of every boot that is believed, in order."""
+    found: dict[Boot, list[_Anchor]] = {}
+    for hour in sorted(hours, key=lambda hour: hour.number):
+        low, high = hour.synced_low_ms, hour.synced_high_ms
+        if low is not None and high is not None and _boot(hour) in trusted:
+            found.setdefault(_boot(hour), []).append((hour.number, low + (high - low) // 2))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,11 @@ class Sighting:
 
     first_ms: int
     last_ms: int
-    wall_low_ms: int
-    wall_high_ms: int
     before_ms: int
     first_seq: int | None = None
     last_seq: int | None = None
+    shown_at_ms: int | None = None
+    shown_ms: int | None = None
     synced_low_ms: int | None = None
     synced_high_ms: int | None = None
 
@@ -59,7 +59,9 @@ class Sightings:
     def frame(self, gateway: str, journal: int, sample: ClockSample, received_ms: int) -> None:
         """A frame was built at `sample` and was here by `received_ms`."""
         key = (gateway, journal, journal, sample.boot, sample.mono_ms // HOUR_MS)
-        self._see(key, sample.mono_ms, sample.wall_ms, received_ms)
+        row = self._see(key, sample.mono_ms, received_ms)
+        if row.shown_at_ms is None or sample.mono_ms >= row.shown_at_ms:
+            row.shown_at_ms, row.shown_ms = sample.mono_ms, _offset(sample.wall_ms, sample.mono_ms)
 
     def record(
         self, source: tuple[str, int, int], seq: int, record: Record, received_ms: int
@@ -70,7 +72,7 @@ class Sightings:
         """
         mono_ms = record.mono_ms
         key = (*source, record.boot, mono_ms // HOUR_MS)
-        row = self._see(key, mono_ms, record.wall_ms, received_ms)
+        row = self._see(key, mono_ms, received_ms)
         if row.first_seq is None or row.last_seq is None:
             row.first_seq = row.last_seq = seq
         else:
@@ -81,16 +83,14 @@ class Sightings:
         if digest is not None:
             self.documents.setdefault((key, digest), mono_ms)
 
-    def _see(self, key: HourKey, mono_ms: int, wall_ms: int, received_ms: int) -> Sighting:
+    def _see(self, key: HourKey, mono_ms: int, received_ms: int) -> Sighting:
+        before_ms = _offset(received_ms, mono_ms)
         row = self.hours.get(key)
-        wall_offset_ms, before_ms = _offset(wall_ms, mono_ms), _offset(received_ms, mono_ms)
         if row is None:
-            row = self.hours[key] = Sighting(mono_ms, mono_ms, wall_offset_ms, wall_offset_ms, before_ms)
+            row = self.hours[key] = Sighting(mono_ms, mono_ms, before_ms)
         else:
             row.first_ms = min(row.first_ms, mono_ms)
             row.last_ms = max(row.last_ms, mono_ms)
-            row.wall_low_ms = min(row.wall_low_ms, wall_offset_ms)
-            row.wall_high_ms = max(row.wall_high_ms, wall_offset_ms)
             row.before_ms = min(row.before_ms, before_ms)
         return row
 

@@ -21,9 +21,9 @@ CREATE TABLE clock_hours (
     last_seq bigint,
     first_ms bigint NOT NULL,              -- monotonic
     last_ms bigint NOT NULL,
-    wall_low_ms bigint NOT NULL,           -- offsets that the wall clock showed
-    wall_high_ms bigint NOT NULL,
-    synced_low_ms bigint,                  -- the same, while it was synchronised
+    shown_at_ms bigint,                    -- when the last frame left in this hour (monotonic),
+    shown_ms bigint,                       -- the offset that the wall clock showed then
+    synced_low_ms bigint,                  -- offsets that it showed records while it was synchronised
     synced_high_ms bigint,
     after_ms bigint,                       -- the offset is not less: the cloud had signed something by then
     before_ms bigint,                      -- nor more: it had arrived by then
@@ -32,9 +32,11 @@ CREATE TABLE clock_hours (
     low_ms bigint,                         -- what came out: the true offset lies between these
     high_ms bigint,
     trusted boolean,
+    updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (gateway_id, journal, epoch, boot, hour)
 ) WITH (fillfactor = 70);
 CREATE INDEX clock_hours_due ON clock_hours (gateway_id, journal) WHERE version <> repaired;
+CREATE INDEX clock_hours_age ON clock_hours USING brin (updated_at);
 
 -- A wall clock orders nothing: pickups are listed by their arrival, what is in them by its place in the journal.
 ALTER TABLE pickups ADD COLUMN received_at timestamptz NOT NULL DEFAULT now();

@@ -1,0 +1,165 @@
+"""What a wrong clock said is kept, and when it really was comes out as soon as it can be known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cloud.clocks.models import How
+from protocol.documents import document_digest
+from protocol.records import ClockQuality
+from tests.cloud.clocks.box import DAY_MS, HOUR_MS, repair_all, times
+from tests.cloud.ingest.gateway import add_catalog
+
+if TYPE_CHECKING:
+    from tests.cloud.clocks.box import Drop
+
+UNKNOWN, SYNCED, RTC = ClockQuality.UNKNOWN, ClockQuality.SYNCED, ClockQuality.RTC
+RECEIVED, OWN, ANCHORED, BOUNDED = How.RECEIVED, How.SYNCED, How.ANCHORED, How.BOUNDED
+
+
+async def test_a_clock_that_was_right_is_believed_at_once(drop: Drop) -> None:
+    drop.box.show(drop.box.true_ms, SYNCED)
+    seq = drop.box.visit()
+    drop.clock.now_ms = drop.box.true_ms + 500
+    await drop.site.send(drop.box.send(1))
+    happened_ms, error_s, how, raw_ms, _ = times(drop.site)[seq]
+    assert (happened_ms, error_s, how) == (raw_ms, 16, OWN)
+    assert await repair_all(drop.site) == 0
+    drop.hold()
+
+
+async def test_weighings_of_1970_are_repaired_when_the_clock_is_set_three_days_later(drop: Drop) -> None:
+    box = drop.box
+    box.show(20_000, UNKNOWN)
+    first = box.visit()
+    await drop.deliver()
+    happened_ms, error_s, how, raw_ms, _ = drop.hold()[first]
+    assert (how, raw_ms < DAY_MS) == (BOUNDED, True)
+    box.pass_by(3 * DAY_MS)
+    second = box.visit()
+    box.sync()
+    await drop.deliver(4)
+    after = drop.hold()
+    assert [after[seq][2] for seq in (first, second)] == [ANCHORED, ANCHORED]
+    assert after[first][1] <= 16 + 3 * 24 * 2.16 + 10
+    assert after[second][1] <= 25
+    assert after[first][3] == raw_ms, "the raw time stands"
+    assert after[first][1] < error_s
+    assert after[first][0] != happened_ms
+
+
+async def test_a_backlog_that_was_never_synchronised_is_as_old_as_its_frame_says(drop: Drop) -> None:
+    """The last frame's sample says how long ago each weighing was; the catalogue says it was not earlier."""
+    box = drop.box
+    box.show(0, UNKNOWN)
+    seqs = []
+    for _ in range(3):
+        box.pass_by(DAY_MS)
+        seqs.append(box.visit())
+    await drop.deliver()
+    found = drop.hold()
+    assert [found[seq][2] for seq in seqs] == [BOUNDED] * 3
+    latest = [found[seq][0] + found[seq][1] * 1000 for seq in seqs]
+    assert latest == sorted(latest)
+    assert max(latest) <= box.true_ms + 20_000
+
+
+async def test_a_boot_of_unknown_length_between_two_known_ones_lies_between_them(drop: Drop) -> None:
+    box = drop.box
+    box.show(box.true_ms, SYNCED)
+    box.visit()
+    box.cut(5 * HOUR_MS)
+    unknown = box.visit()
+    box.cut(7 * HOUR_MS)
+    box.sync()
+    box.visit()
+    await drop.deliver()
+    _, error_s, how, _, _ = drop.hold()[unknown]
+    assert how == BOUNDED
+    assert error_s <= 6.1 * 3600
+
+
+@pytest.mark.parametrize("year", [1970, 2016, 2038, 9999])
+async def test_a_clock_set_wrong_in_mid_session_changes_no_order_and_no_time(drop: Drop, year: int) -> None:
+    box = drop.box
+    box.show(box.true_ms, SYNCED)
+    seqs = [box.visit()]
+    wall_ms = {1970: 0, 2016: 1_451_606_400_000, 2038: 2**31 * 1000, 9999: 253_402_300_700_000}[year]
+    box.show(wall_ms, UNKNOWN)
+    seqs += [box.visit(), box.visit()]
+    await drop.deliver()
+    found = drop.hold()
+    assert sorted(found, key=lambda seq: found[seq][0]) == seqs
+    assert all(found[seq][1] <= 30 for seq in seqs)
+    assert abs(found[seqs[1]][3] - wall_ms) < 60_000, "the raw time is what the clock said, whatever it said"
+
+
+@pytest.mark.parametrize("wall_ms", [0, 2**31 * 1000, 253_402_300_700_000])
+async def test_a_clock_that_lies_about_being_synchronised_is_not_believed(drop: Drop, wall_ms: int) -> None:
+    box = drop.box
+    box.show(wall_ms, SYNCED)
+    seq = box.visit()
+    await drop.deliver()
+    _, error_s, how, raw_ms, clock = drop.hold()[seq]
+    assert (how, clock) == (BOUNDED, SYNCED)
+    assert abs(raw_ms - wall_ms) < 60_000
+    assert error_s is not None
+
+
+async def test_what_was_repaired_twice_is_as_what_was_repaired_once(drop: Drop) -> None:
+    box = drop.box
+    box.show(0, UNKNOWN)
+    box.visit()
+    box.sync()
+    await drop.deliver()
+    before = drop.hold()
+    assert await repair_all(drop.site) == 0
+    drop.site.write("UPDATE clock_hours SET version = version + 1")
+    assert await repair_all(drop.site) == 0
+    assert times(drop.site) == before
+
+
+async def test_a_weighing_out_of_quarantine_gets_its_time_too(drop: Drop) -> None:
+    box, site = drop.box, drop.site
+    known, box.catalog = box.catalog, add_catalog(site.url, site.keyring, 2)
+    (kept,) = site.rows("SELECT data, issued_at FROM documents WHERE version = 2")
+    site.write("DELETE FROM documents WHERE version = 2")
+    box.show(0, UNKNOWN)
+    late = box.visit()
+    box.catalog = known
+    box.sync()
+    await drop.deliver()
+    assert late not in times(site), "its catalogue is unknown: it waits in quarantine"
+    site.write("INSERT INTO documents VALUES ('catalog', 1, 2, %s, %s, %s)", document_digest(kept[0]), *kept)
+    (held,) = site.rows("SELECT id FROM quarantine")[0]
+    assert await site.ingest.retry([held]) == {held: None}
+    assert times(site)[late][1:3] == (None, RECEIVED)
+    assert await repair_all(site) == 1
+    assert drop.hold()[late][2] == ANCHORED
+
+
+async def test_a_clock_five_minutes_wrong_is_an_operators_to_see_until_it_is_right(drop: Drop) -> None:
+    box = drop.box
+    box.show(box.true_ms + 6 * 60_000, RTC)
+    box.pass_by(15 * 60_000)
+    box.visit()
+    await drop.deliver()
+    rows = drop.site.rows("SELECT code, detail, resolved_at IS NULL FROM alarms")
+    assert [(code, still) for code, _, still in rows] == [("clock.skewed", True)]
+    assert 300 < rows[0][1]["at_least_s"] <= 360
+    box.visit()
+    await drop.deliver(4)
+    assert drop.site.one("SELECT count(*) FROM alarms") == 1, "the same alarm, once"
+    box.sync()
+    box.visit()
+    await drop.deliver(7)
+    assert drop.site.one("SELECT count(*) FROM alarms WHERE resolved_at IS NULL") == 0
+
+
+async def test_a_clock_that_waits_for_the_network_after_a_start_is_no_alarm(drop: Drop) -> None:
+    drop.box.show(0, UNKNOWN)
+    drop.box.visit()
+    await drop.deliver()
+    assert drop.site.one("SELECT count(*) FROM alarms") == 0
