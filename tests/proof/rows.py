@@ -6,9 +6,10 @@ from tests.proof.breakers import BREAKER
 from tests.proof.disk.crashes import CRASHES
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.processes.kills import KILLED
+from tests.proof.processes.lies import LIED_TO
 from tests.proof.row import Row
 
-ROWS: tuple[Row, ...] = (CRASHES, DELIVERIES, KILLED, BREAKER)
+ROWS: tuple[Row, ...] = (CRASHES, DELIVERIES, KILLED, LIED_TO, BREAKER)
 
 
 def row_of(row_id: str) -> Row:

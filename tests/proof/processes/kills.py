@@ -29,6 +29,7 @@ PAIRS = 0.3
 """Share of moments at which two processes die at once."""
 STARTING = 0.1
 """Share of moments at which what is only starting may die, too."""
+AHEAD = 4
 PAUSE_S = (0.1, 1.0)
 DOWN_S = (0.0, 0.5)
 RESTART_S = 1.0
@@ -93,9 +94,14 @@ class Killer:
         return True
 
     def _choose(self, count: int) -> list[Victim]:
-        """Of the kinds that died least."""
+        """Of the kinds that died least; nobody far ahead of them, so that all kinds get their share."""
         anyone = self._random.random() < STARTING
-        there = [each for each in self._victims if each.pid() is not None and (anyone or each.ready())]
+        most = min(self.processes[each.kind] for each in self._victims) + AHEAD
+        there = [
+            each
+            for each in self._victims
+            if self.processes[each.kind] < most and each.pid() is not None and (anyone or each.ready())
+        ]
         ordered = sorted(there, key=lambda each: (self.processes[each.kind], self._random.random()))
         return ordered[:count]
 
