@@ -37,7 +37,13 @@ class LineShown(Shown):
 
     number: int
     id: UUID
-    at: Time
+    at: Time = Field(description="when it was booked")
+    happened_at: Time | None = Field(
+        description="when the weighing it is for was, as far as is known now; null for other lines"
+    )
+    error_s: int | None = Field(
+        description="happened_at is off by this at most; null: it is not later, more is not known yet"
+    )
     code: str = Field(examples=["award"])
     state: str = Field(examples=["posted"], description="a line pending or void moved nothing")
     amount: int = Field(description="points, negative when they went away")

@@ -36,6 +36,7 @@ class PickupShown(Shown):
     collector: Hex = Field(description="serial of the collector's card")
     opened_at: Time
     closed_at: Time | None
+    received_at: Time
     outcome: str | None
     bins: int | None
     net_g: int | None

@@ -23,7 +23,8 @@ class Balance:
 class Line:
     """One line of a statement: signed `amount`, and the balance after it. `code` is a TransferCode's name.
 
-    A line in state `pending` or `void` moved nothing. `number` is the cursor for the next page.
+    A line in state `pending` or `void` moved nothing. `number` is the cursor for the next page. `at` is when
+    it was booked, `happened_at` when the weighing it is for was, off by `error_s` at most; None for others.
     """
 
     number: int
@@ -34,6 +35,8 @@ class Line:
     amount: int
     balance: int
     source: UUID
+    happened_at: datetime | None
+    error_s: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,15 +69,18 @@ SELECT coalesce(sum(t.amount), 0)::bigint FROM transfers t
  WHERE t.credit = %(id)s AND t.state = 'pending' AND NOT EXISTS (SELECT FROM transfers r WHERE r.resolves = t.id)
 
 -- name: statement
--- The running balance after each posted transfer, newest first.
-SELECT number, id, at, code, amount, balance, source, state FROM (
-    SELECT number, id, created_at AS at, code, signed AS amount, source, state,
-           sum(CASE WHEN state = 'posted' THEN signed ELSE 0 END) OVER (ORDER BY number)::bigint AS balance
-      FROM (SELECT t.*, amount AS signed FROM transfers t WHERE credit = %(id)s
-            UNION ALL
-            SELECT t.*, -amount FROM transfers t WHERE debit = %(id)s AND code <> 1) AS sides
-) AS lines
- WHERE number < %(before)s ORDER BY number DESC LIMIT %(limit)s
+-- The running balance after each posted transfer, newest first. What a line is for happened when its weighing did.
+SELECT page.*, w.happened_at, w.error_s FROM (
+    SELECT number, id, at, code, amount, balance, source, state FROM (
+        SELECT number, id, created_at AS at, code, signed AS amount, source, state,
+               sum(CASE WHEN state = 'posted' THEN signed ELSE 0 END) OVER (ORDER BY number)::bigint AS balance
+          FROM (SELECT t.*, amount AS signed FROM transfers t WHERE credit = %(id)s
+                UNION ALL
+                SELECT t.*, -amount FROM transfers t WHERE debit = %(id)s AND code <> 1) AS sides
+    ) AS lines
+     WHERE number < %(before)s ORDER BY number DESC LIMIT %(limit)s
+) AS page LEFT JOIN weighings w ON w.id = page.source AND page.code IN (1, 2, 3, 6, 7)
+ ORDER BY number DESC
 
 -- name: verify_balances
 -- Accounts whose balance is not the sum of their transfers, or is negative.

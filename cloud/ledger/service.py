@@ -50,8 +50,8 @@ async def statement(
     values = {"id": account, "before": _NUMBER_MAX if before is None else before, "limit": limit}
     rows = await _fetch(connection, "statement", values)
     return [
-        Line(number, transfer, at, TransferCode(code).name.lower(), state, amount, after, source)
-        for number, transfer, at, code, amount, after, source, state in rows
+        Line(number, transfer, at, TransferCode(code).name.lower(), state, amount, after, source, *happened)
+        for number, transfer, at, code, amount, after, source, state, *happened in rows
     ]
 
 

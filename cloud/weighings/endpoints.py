@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from cloud.kit.web.pages import Cursor, Limit, Page, decode_cursor, page_of
 from cloud.kit.web.problems import responses
 from cloud.kit.web.services import service
 from cloud.kit.web.work import Reading, database_of
-from cloud.weighings.schemas import WeighingShown, export_line, shown
+from cloud.weighings.schemas import DayFigureShown, WeighingShown, export_line, shown
 from cloud.weighings.service import Weighings
 
 router = APIRouter(prefix="/v1", tags=["weighings"])
@@ -49,6 +50,22 @@ async def list_weighings(  # noqa: PLR0917 - FastAPI passes them by name
 async def get_weighing(weighing: UUID, weighings: Service, connection: Reading) -> WeighingShown:
     """One weighing with its evidence."""
     return shown(await weighings.find(connection, weighing))
+
+
+@router.get("/figures/daily", responses=responses(401, 403, 422), dependencies=[allow("weighings:read")])
+async def list_daily_figures(
+    weighings: Service,
+    connection: Reading,
+    first: Annotated[date, Query(description="first day, as in Nepal")],
+    last: Annotated[date, Query(description="last day, included")],
+    drop_point: Annotated[str | None, Query(max_length=64, description="only of this drop point")] = None,
+) -> list[DayFigureShown]:
+    """Kilos and points by day, drop point and material, by when weighings really happened.
+
+    Repairing times moves weighings between days, never between materials or citizens.
+    """
+    figures = await weighings.by_day(connection, first, last, drop_point)
+    return [DayFigureShown.model_validate(one) for one in figures]
 
 
 @router.get(

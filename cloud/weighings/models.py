@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
     from uuid import UUID
 
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Weighing:
     """A committed weighing. Masses are grams; `points` were credited, `points_shown` stood on the kiosk.
 
+    `recorded_at` is what the gateway's clock said, `happened_at` when it really was, give or take `error_s`
+    (None: not later than that is all that is known yet), `time_how` a number of `cloud.clocks.models.How`.
     `holder` is a claim hash, a card serial or a raw tag, by `holder_kind`; `kind` is that of its record.
     """
 
@@ -34,9 +36,29 @@ class Weighing:
     holder_kind: int
     holder: bytes
     recorded_at: datetime
+    happened_at: datetime
+    error_s: int | None
+    time_how: int
     received_at: datetime
     clock: int
     late_catalog: bool
     manual: bool
     pending: bool
     voided_by: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayFigure:
+    """What was weighed of a material at a drop point on a day, Nepal's time. Voided weighings are left out.
+
+    `points` are those credited. `unsure` of the weighings, with `unsure_g`, may be of a neighbouring day.
+    """
+
+    day: date
+    drop_point: str | None
+    material: str
+    weighings: int
+    net_g: int
+    points: int
+    unsure: int
+    unsure_g: int

@@ -52,6 +52,7 @@ MATRIX: dict[str, str] = {
     "GET /v1/weighings": OPERATOR,
     "GET /v1/weighings/{weighing}": OPERATOR,
     "GET /v1/exports/weighings": OPERATOR,
+    "GET /v1/figures/daily": OPERATOR,
     "POST /v1/bins": OPERATOR,
     "GET /v1/bins": OPERATOR,
     "GET /v1/bins/{code}": OPERATOR,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cloud.clocks.service import Clocks
 from cloud.kit.ids import uuid7
 from protocol import VERSION
-from protocol.bodies import ClockSynced, DocumentApplied
+from protocol.bodies import ClockSynced, DocumentApplied, WeighingVoided
 from protocol.frames import ClockSample, Frame, build_frame
 from protocol.records import ClockQuality, Record, encode_record
 from tests.cloud.ingest.gateway import Gateway
@@ -67,6 +67,9 @@ class Box(Gateway):
 
     def holds(self, digest: bytes) -> None:
         self.append(DocumentApplied("catalog", 1, 1, digest))
+
+    def void(self, deposit: int, weighing: int) -> None:
+        self.append(WeighingVoided(deposit, weighing, "taken back"))
 
     def append(self, body: Body, *, seq: int | None = None) -> int:
         self.pass_by(1_000)
