@@ -8,8 +8,9 @@ from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.processes.kills import KILLED
 from tests.proof.processes.lies import LIED_TO
 from tests.proof.row import Row
+from tests.proof.simulation.schedules import SAME_RUN, SCHEDULES
 
-ROWS: tuple[Row, ...] = (CRASHES, DELIVERIES, KILLED, LIED_TO, BREAKER)
+ROWS: tuple[Row, ...] = (CRASHES, SCHEDULES, SAME_RUN, DELIVERIES, KILLED, LIED_TO, BREAKER)
 
 
 def row_of(row_id: str) -> Row:
