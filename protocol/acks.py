@@ -1,7 +1,7 @@
 """Acks: the cloud's signed word that Postgres has committed everything up to `through`.
 
     envelope = COSE_Sign1(ACK, CBOR [v, gateway, epoch, through, head_digest, expect, verdict,
-                                     [[seq, code], …], window, server_time_ms, [boot, mono_ms]])
+                                     [[seq, code], …], window, server_time_ms, [boot, mono_ms], ? forgot])
 
 Cumulative and idempotent: losing one is harmless, and an old one moves nothing backwards unless the
 cloud itself went back, which it says with `expect`. The key id is in the envelope.
@@ -53,7 +53,11 @@ class Quarantined(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Ack(msgspec.Struct, array_like=True, frozen=True):
-    """A commit receipt. `window` is how many frames the cloud wants in flight at most."""
+    """A commit receipt. `window` is how many frames the cloud wants in flight at most.
+
+    `forgot`: the cloud does not have all that it once acknowledged of the older epochs which the frame names.
+    Left out on the wire where it has.
+    """
 
     v: int
     gateway: str
@@ -66,11 +70,13 @@ class Ack(msgspec.Struct, array_like=True, frozen=True):
     window: Seq
     server_time_ms: Int64
     echo: Echo
+    forgot: bool = False
 
 
 def build_ack(ack: Ack, key: SigningKey) -> bytes:
     """Encode and sign an ack. Raises AckError `ack.too_large` if no gateway would take it."""
-    data = key.sign(Purpose.ACK, encode(ack, "an ack", AckError))
+    fields = msgspec.structs.astuple(ack)
+    data = key.sign(Purpose.ACK, encode(fields if ack.forgot else fields[:-1], "an ack", AckError))
     if len(data) > ACK_BYTES_MAX or len(ack.quarantined) > QUARANTINED_MAX:
         raise AckError(f"an ack of {len(data)} bytes is over the limit", code="ack.too_large")
     return data

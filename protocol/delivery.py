@@ -16,6 +16,13 @@ applied once, in order. Go-back-N with cumulative signed acks:
   ack older than acked         ignore                      overlaps t, digest at t ≠ d FORKED
   no progress in time          rewind to acked, halve      last ≤ t, digest known      duplicate: ack t
   road lost                    rewind to acked             last ≤ t, digest differs    FORKED
+  ack says forgot, echo ours   carry all into a new epoch  older epoch not whole to acked says forgot
+
+A record carried out of another epoch moves that epoch's cursor (t, d) as if it had come by itself:
+
+  seq = t+1, previous digest = d     the cursor moves on    something else stands there   FORKED
+  seq = t+1, previous digest ≠ d     FORKED                 seq ≤ t, nothing stands there taken
+  seq > t+1                          taken, note the loss   the epoch is closed           taken, FORKED
 
 Does not own: signatures, storage, roads, or time: what counts as progress is the pump's to watch.
 """
@@ -55,6 +62,8 @@ class AckOutcome(StrEnum):
     """Its digest is not ours: nothing is acknowledged. Alarmed; what differs is sent, to be called a fork."""
     NEW_EPOCH = "new_epoch"
     """The cloud has closed this epoch, or knows more of it than we do: carry over into a new one."""
+    FORGOTTEN = "forgotten"
+    """Taken; but the cloud has lost records of older epochs: carry all that is kept into a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,8 @@ class Plan:
 class Sender:
     """Decides what to send next for one epoch. Seqs are of that epoch.
 
-    `acked` is the last seq the cloud has committed, `head` the last one appended.
+    `acked` is the last seq the cloud has committed, `head` the last one appended. `carries_all` false: the
+    journal could not carry everything into a new epoch, and is not asked to again.
     """
 
     gateway: str
@@ -78,6 +88,7 @@ class Sender:
     head: int
     window: int = 1
     frame_bytes: int = FRAME_BYTES_MIN
+    carries_all: bool = True
     sent: int = field(init=False)
     _flights: deque[tuple[int, Echo]] = field(default_factory=deque)
     _echoes: deque[Echo] = field(default_factory=lambda: deque(maxlen=_ECHOES_KEPT))
@@ -109,11 +120,12 @@ class Sender:
         """What to send when a session begins, and now and then while idle: the last record again.
 
         A cloud that was restored, or a twin's fork, then answers so, and is not left to wait for the next
-        record. None if there is something to plan, something in flight, or nothing was ever appended.
+        record. In a new epoch that is a frame without records, which speaks of the older ones. None if there
+        is something to plan, or something in flight.
         """
-        if self.sent < self.head or self._flights or self.head == 0:
+        if self.sent < self.head or self._flights:
             return None
-        return Plan(self.head, self.frame_bytes)
+        return Plan(max(self.head, 1), self.frame_bytes)
 
     def dispatched(self, last: int, echo: Echo) -> None:
         """A frame ending at `last` and carrying the clock sample `echo` left on a road."""
@@ -146,7 +158,8 @@ class Sender:
             if ours:
                 self._contradict(ack.through)
             return AckOutcome.MISMATCH
-        return self._apply(ack)
+        outcome = self._apply(ack)
+        return AckOutcome.FORGOTTEN if ack.forgot and ours and self.carries_all else outcome
 
     def _contradict(self, through: int) -> None:
         """Show the cloud our own record `through` next: its answer, FORKED, ends this epoch on both sides.
@@ -242,6 +255,30 @@ def receive(cursor: Cursor, frame: Frame, known: Callable[[int], bytes | None]) 
     skip = through - frame.first + 1
     at_cursor = digests[skip - 1] if skip else frame.prev_digest
     return _agreed(cursor, frame, digests, skip, at_cursor == cursor.digest)
+
+
+def receive_carried(cursor: Cursor, seq: int, previous: bytes, digest: bytes, *, taken: bool) -> Received:
+    """Decide on a record that stood at `seq` of the cursor's epoch and travelled in another; it is new here.
+
+    `taken`: another record is stored at its place. FORKED: what it is worth, a person decides.
+    """
+    through = cursor.through
+    if cursor.closed:
+        return Received(Verdict.FORKED, cursor)
+    if taken or (seq == through + 1 and previous != cursor.digest):
+        return Received(Verdict.FORKED, replace(cursor, closed=True))
+    if seq <= through:
+        return Received(Verdict.OK, cursor)
+    lost = (through + 1, seq - 1) if seq > through + 1 else None
+    return Received(Verdict.OK, replace(cursor, through=seq, digest=digest), lost=lost)
+
+
+def forgot(frame: Frame, whole_through: Callable[[int], int]) -> bool:
+    """Whether older epochs were acknowledged further than the cloud has them now.
+
+    `whole_through(epoch)` is how far it has them, up to the first gap.
+    """
+    return any(each.acked > whole_through(each.epoch) for each in frame.older)
 
 
 def _agreed(cursor: Cursor, frame: Frame, digests: list[bytes], skip: int, same: bool) -> Received:

@@ -1,7 +1,8 @@
 """Frames: consecutive records on their way up, deflated, signed, the same bytes on every road.
 
     envelope = COSE_Sign1(FRAME, zlib(CBOR [v, gateway, epoch, first, first_kept, prev_digest,
-                                            head_digest, [boot, mono_ms, wall_ms, clock], [record, …]]))
+                                            head_digest, [boot, mono_ms, wall_ms, clock], [record, …],
+                                            ? [[epoch, acked, head], …]]))
 
 Owns: building and opening frames, their limits, and that the chain inside adds up.
 Does not own: whether the records can be read, nor where the frame fits (`delivery`).
@@ -34,6 +35,10 @@ FRAME_BYTES_MIN = 2 * 1024
 """Where frames start: on a link losing 40 % each way these pass and 64 KiB ones never do."""
 FRAME_RECORDS_MAX = 16 * 1024
 """Most records of a frame, so that a hostile one cannot cost a million hashes."""
+OLDER_MAX = 8
+"""Older epochs that a frame speaks of, the newest: more are kept only by a gateway in deep trouble."""
+OLDER_BYTES_MAX = 28
+"""What each of them takes at most."""
 _HEADER_ALLOWANCE = 512  # envelope and header take up to 300; the rest is deflate's own slack
 _DEFLATE_LEVEL = 5  # on a backlog as small as level 9, in less than half the time
 _INT64_MAX = 2**63 - 1
@@ -48,8 +53,20 @@ class ClockSample(msgspec.Struct, array_like=True, frozen=True):
     clock: ClockQuality
 
 
+class Older(msgspec.Struct, array_like=True, frozen=True):
+    """An older epoch that the gateway still holds: it ended at `head`, acknowledged through `acked`."""
+
+    epoch: Count
+    acked: Count
+    head: Count
+
+
 class Frame(msgspec.Struct, array_like=True, frozen=True, dict=True):
-    """A frame's content. `first` is the seq of `records[0]`, `first_kept` the oldest seq still held."""
+    """A frame's content. `first` is the seq of `records[0]`, `first_kept` the oldest seq still held.
+
+    `older` are epochs whose acknowledged records this epoch does not carry, because the cloud has them: one
+    that was restored from a backup sees here what it lost. Left out on the wire where there are none.
+    """
 
     v: int
     gateway: str
@@ -60,6 +77,7 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, dict=True):
     head_digest: Digest
     sample: ClockSample
     records: list[bytes]
+    older: tuple[Older, ...] = ()
 
     @property
     def last(self) -> int:
@@ -78,10 +96,20 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, dict=True):
         return known
 
 
+def encode_frame(frame: Frame) -> bytes:
+    """A frame's CBOR, before it is deflated and signed."""
+    fields = msgspec.structs.astuple(frame)
+    return encode(fields if frame.older else fields[:-1], "a frame", FrameError)
+
+
 def build_frame(frame: Frame, key: SigningKey) -> bytes:
     """Encode, deflate and sign. Raises FrameError `frame.too_large` above the limits."""
-    plain = encode(frame, "a frame", FrameError)
-    if len(frame.records) > FRAME_RECORDS_MAX or len(plain) > FRAME_EXPANDED_BYTES_MAX:
+    plain = encode_frame(frame)
+    if (
+        len(frame.records) > FRAME_RECORDS_MAX
+        or len(frame.older) > OLDER_MAX
+        or len(plain) > FRAME_EXPANDED_BYTES_MAX
+    ):
         raise FrameError("the frame holds too many records or bytes", code="frame.too_large")
     data = key.sign(Purpose.FRAME, zlib.compress(plain, _DEFLATE_LEVEL))
     if len(data) > FRAME_BYTES_MAX:
@@ -112,6 +140,8 @@ def read_frame(payload: bytes) -> Frame:
         raise FrameError(f"a frame names no gateway: {error}") from error
     if len(frame.records) > FRAME_RECORDS_MAX:
         raise FrameError(f"a frame of {len(frame.records)} records is over the limit", code="frame.too_large")
+    if len(frame.older) > OLDER_MAX:
+        raise FrameError(f"a frame of {len(frame.older)} older epochs is over the limit")
     if frame.first_kept > frame.first or frame.last > _INT64_MAX:
         raise FrameError("a frame's seq is out of range")
     if (frame.digests() or [frame.prev_digest])[-1] != frame.head_digest:

@@ -10,8 +10,8 @@ from itertools import count
 
 from protocol import VERSION
 from protocol.acks import Ack, Echo
-from protocol.delivery import AckOutcome, Cursor, Plan, Received, Sender, receive
-from protocol.frames import ClockSample, Frame
+from protocol.delivery import AckOutcome, Cursor, Plan, Received, Sender, forgot, receive, receive_carried
+from protocol.frames import ClockSample, Frame, Older
 from protocol.records import ClockQuality, genesis_digest, next_digest
 
 GATEWAY = "ktm-drop-01"
@@ -34,14 +34,29 @@ NETWORK = {
 }
 CLOUD_RESTORED = {"back_up_cloud": 1, "restore_cloud": 2}
 JOURNAL_COPIED = {"save_image": 1, "restore_image": 1, "clone": 1}
+EPOCH_ENDED = {"end_epoch": 1}
 _CARRIED = b"carried:"
+_TAKEN = {AckOutcome.ADVANCED, AckOutcome.REPEATED, AckOutcome.REWOUND, AckOutcome.FORGOTTEN}
 
 
 def identity(previous: bytes, data: bytes) -> bytes:
     """A record's id for ever, whether it travels in its own epoch or carried in another."""
     if data.startswith(_CARRIED):
-        return next_digest(data[len(_CARRIED) : len(_CARRIED) + 32], data[len(_CARRIED) + 32 :])
+        _, _, previous, data = unwrap(data)
     return next_digest(previous, data)
+
+
+def wrap(epoch: int, seq: int, previous: bytes, data: bytes) -> bytes:
+    """A record as it travels in another epoch; what is carried already stays as it is."""
+    if data.startswith(_CARRIED):
+        return data
+    return _CARRIED + epoch.to_bytes(4, "big") + seq.to_bytes(4, "big") + previous + data
+
+
+def unwrap(data: bytes) -> tuple[int, int, bytes, bytes]:
+    """Epoch, seq, previous digest and bytes of a carried record."""
+    data = data.removeprefix(_CARRIED)
+    return int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big"), data[8:40], data[40:]
 
 
 @dataclass(slots=True)
@@ -77,15 +92,27 @@ class Journal:
     def copy(self) -> Journal:
         return replace(self, records=list(self.records), digests=list(self.digests))
 
+    def kept(self, after: int) -> list[tuple[int, bytes]]:
+        """Seq and bytes of what is held behind `after`."""
+        return [(seq, self.records[seq - 1]) for seq in range(max(after + 1, self.first_kept), self.head + 1)]
+
+    def kept_ids(self) -> set[bytes]:
+        return {identity(self.digests[seq - 1], data) for seq, data in self.kept(0)}
+
 
 @dataclass(slots=True)
 class Gateway:
-    """One device, whose identity a clone has as well. `history` is all that it was given."""
+    """One device, whose identity a clone has as well. `history` is all that it was given.
+
+    `older` are the epochs before this one; the first `carried` of them are carried in a later one as a whole.
+    """
 
     name: str
     journal: Journal
     history: list[bytes] = field(default_factory=list)
     mono_ms: int = 0
+    older: list[Journal] = field(default_factory=list)
+    carried: int = 0
     outcomes: list[AckOutcome] = field(default_factory=list)
     sender: Sender = field(init=False)
 
@@ -131,30 +158,37 @@ class Gateway:
             journal.digests[last],
             sample,
             journal.records[first - 1 : last],
+            tuple(Older(each.epoch, each.acked, each.head) for each in self.older[self.carried :]),
         )
 
     def hear(self, ack: Ack, world: World) -> None:
         outcome = self.sender.ack(ack, self.journal.digest_at)
         self.outcomes.append(outcome)
-        if outcome in {AckOutcome.ADVANCED, AckOutcome.REPEATED, AckOutcome.REWOUND}:
+        if outcome in _TAKEN:
             self.journal.acked_before, self.journal.acked = self.journal.acked, ack.through
-        elif outcome is AckOutcome.NEW_EPOCH:
-            self._carry_over(world.new_journal())
+        if outcome in {AckOutcome.NEW_EPOCH, AckOutcome.FORGOTTEN}:
+            self.carry_over(world.new_journal(), everything=outcome is AckOutcome.FORGOTTEN)
 
-    def _carry_over(self, new: Journal) -> None:
-        old = self.journal
-        for seq in range(max(old.acked + 1, old.first_kept), old.head + 1):
-            data = old.records[seq - 1]
-            carried = data if data.startswith(_CARRIED) else _CARRIED + old.digests[seq - 1] + data
-            new.append(carried)
+    def carry_over(self, new: Journal, *, everything: bool) -> None:
+        """Go on in `new`, which carries what is not acknowledged, or all that is held."""
+        for old in [*self.older, self.journal] if everything else [self.journal]:
+            for seq, data in old.kept(0 if everything else old.acked):
+                new.append(wrap(old.epoch, seq, old.digests[seq - 1], data))
+        self.older.append(self.journal)
+        self.carried = len(self.older) if everything else self.carried
         self.journal = new
         self.restart()
+
+    def kept(self) -> set[bytes]:
+        """Ids of all that it holds."""
+        return {one for journal in (*self.older, self.journal) for one in journal.kept_ids()}
 
     def prune(self) -> None:
         self.journal.first_kept = max(self.journal.first_kept, self.journal.acked + 1)
 
     def copy(self, name: str) -> Gateway:
-        return Gateway(name, self.journal.copy(), list(self.history), self.mono_ms)
+        older = [each.copy() for each in self.older]
+        return Gateway(name, self.journal.copy(), list(self.history), self.mono_ms, older, self.carried)
 
 
 @dataclass(slots=True)
@@ -167,7 +201,7 @@ class Cloud:
     gaps: list[tuple[int, int, int]] = field(default_factory=list)
 
     def take(self, frame: Frame) -> Ack:
-        before = self.cursors.get(frame.epoch) or Cursor.start(GATEWAY, frame.epoch)
+        before = self.cursor(frame.epoch)
         received = receive(before, frame, lambda seq: self.stored.get((frame.epoch, seq)))
         self._commit(frame, before, received)
         cursor = received.cursor
@@ -184,7 +218,21 @@ class Cloud:
             window=3,
             server_time_ms=0,
             echo=echo,
+            forgot=forgot(frame, self._whole_through),
         )
+
+    def _whole_through(self, epoch: int) -> int:
+        missing = [
+            seq
+            for gap, first, last in self.gaps
+            if gap == epoch
+            for seq in range(first, last + 1)
+            if (epoch, seq) not in self.stored
+        ]
+        return min([self.cursor(epoch).through, *(seq - 1 for seq in missing)])
+
+    def cursor(self, epoch: int) -> Cursor:
+        return self.cursors.get(epoch) or Cursor.start(GATEWAY, epoch)
 
     def _commit(self, frame: Frame, before: Cursor, received: Received) -> None:
         first = before.through + 1
@@ -195,13 +243,24 @@ class Cloud:
         assert [fresh.seq for fresh in received.fresh] == list(range(first, first + len(received.fresh)))
         for fresh in received.fresh:
             assert (frame.epoch, fresh.seq) not in self.stored
-            previous = frame.prev_digest if fresh.seq == frame.first else self._digest(frame, fresh.seq - 1)
             self.stored[frame.epoch, fresh.seq] = fresh.digest
-            self.applied.setdefault(identity(previous, fresh.data))
+            if fresh.data.startswith(_CARRIED):
+                self._carried(*unwrap(fresh.data))
+            else:
+                self.applied.setdefault(fresh.digest)
         self.cursors[frame.epoch] = received.cursor
 
-    def _digest(self, frame: Frame, seq: int) -> bytes:
-        return frame.digests()[seq - frame.first]
+    def _carried(self, epoch: int, seq: int, previous: bytes, data: bytes) -> None:
+        digest = next_digest(previous, data)
+        if digest in self.applied:
+            return
+        taken = (epoch, seq) in self.stored
+        received = receive_carried(self.cursor(epoch), seq, previous, digest, taken=taken)
+        if received.lost is not None:
+            self.gaps.append((epoch, *received.lost))
+        self.cursors[epoch] = received.cursor
+        self.stored.setdefault((epoch, seq), digest)
+        self.applied.setdefault(digest)
 
     def copy(self) -> Cloud:
         return Cloud(dict(self.cursors), dict(self.stored), dict(self.applied), list(self.gaps))
@@ -315,6 +374,11 @@ class World:
         for gateway in self.gateways:
             missing = {one for one in gateway.history if one not in self.cloud.applied}
             assert missing <= declared & self.once_applied
+            self.check_kept(gateway)
+
+    def check_kept(self, gateway: Gateway) -> None:
+        """Whatever the gateway still holds is applied, whatever was forgotten and however it was carried."""
+        assert gateway.kept() <= set(self.cloud.applied)
 
 
 def happen(world: World, event: str, choice: int) -> bool:  # noqa: PLR0912 - one line per event
@@ -344,6 +408,8 @@ def happen(world: World, event: str, choice: int) -> bool:  # noqa: PLR0912 - on
             world.gateway(choice).restart(before_the_mark_was_kept=choice % 2 == 1)
         case "prune":
             world.gateway(choice).prune()
+        case "end_epoch":
+            world.gateway(choice).carry_over(world.new_journal(), everything=False)
         case "back_up_cloud":
             world.backup = world.cloud.copy()
         case "restore_cloud":

@@ -13,13 +13,11 @@ import msgspec
 
 from protocol import cloudevents
 from protocol.acks import build_ack
-from protocol.cbor import encode
 from protocol.codes import claim_hash, gateway_code_secret
 from protocol.courier import Direction
 from protocol.documents import document_digest, split_document
 from protocol.enrolment import proof_of
-from protocol.errors import FrameError
-from protocol.frames import build_frame
+from protocol.frames import build_frame, encode_frame
 from protocol.records import encode_record, genesis_digest, record_id
 from protocol.status import write_status
 from tests.protocol import samples
@@ -80,13 +78,17 @@ def digests() -> list[dict[str, Any]]:
 
 
 def frames() -> list[dict[str, Any]]:
-    """All records in one frame, and an empty frame."""
-    named = {"every kind": samples.sample_frame(), "nothing to send": samples.sample_frame(25, 0)}
+    """All records in one frame, an empty frame, and one of a gateway with older epochs."""
+    named = {
+        "every kind": samples.sample_frame(),
+        "nothing to send": samples.sample_frame(25, 0),
+        "older epochs": samples.frame_with_older(),
+    }
     return [
         {
             "name": name,
             "bytes": build_frame(frame, samples.GATEWAY).hex(),
-            "inflated": encode(frame, "a frame", FrameError).hex(),
+            "inflated": encode_frame(frame).hex(),
             "fields": plain(frame),
         }
         for name, frame in named.items()
@@ -94,8 +96,8 @@ def frames() -> list[dict[str, Any]]:
 
 
 def acks() -> list[dict[str, Any]]:
-    """A receipt and a gap."""
-    named = {"receipt": samples.sample_ack(), "gap": samples.gap_ack()}
+    """A receipt, a gap, and a cloud that has lost older epochs."""
+    named = {"receipt": samples.sample_ack(), "gap": samples.gap_ack(), "forgot": samples.forgot_ack()}
     return [
         {"name": name, "bytes": build_ack(ack, samples.ACK).hex(), "fields": plain(ack)}
         for name, ack in named.items()

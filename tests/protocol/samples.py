@@ -6,6 +6,8 @@ import hashlib
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from protocol import VERSION, bodies
 from protocol.acks import Ack, Echo, Quarantined, Verdict, build_ack
 from protocol.bodies import HolderKind, Outcome, Stability, TareKind
@@ -30,7 +32,7 @@ from protocol.documents import (
     document_digest,
 )
 from protocol.enrolment import build_enrolment
-from protocol.frames import ClockSample, Frame, build_frame
+from protocol.frames import ClockSample, Frame, Older, build_frame
 from protocol.records import ClockQuality, Record, encode_record, genesis_digest, next_digest
 from protocol.status import Status
 
@@ -145,6 +147,12 @@ def sample_frame(first: int = 1, count: int = 24) -> Frame:
     return Frame(VERSION, GATEWAY_ID, EPOCH, first, 1, digests[first - 1], digests[last], sample, part)
 
 
+def frame_with_older() -> Frame:
+    """The third frame record of `sample_frame()` from a gateway that holds two epochs before this one."""
+    older = (Older(EPOCH - 2, 9_000, 9_000), Older(EPOCH - 1, 120, 124))
+    return msgspec.structs.replace(sample_frame(3, 1), older=older)
+
+
 def sample_ack() -> Ack:
     """The answer to `sample_frame()`; one record of it is held in quarantine."""
     frame = sample_frame()
@@ -167,6 +175,11 @@ def gap_ack() -> Ack:
     """The answer to a frame that begins too late."""
     digests = chain(sample_frame().records)
     return Ack(VERSION, GATEWAY_ID, EPOCH, 2, digests[2], 3, Verdict.GAP, [], 1, NOW_MS, Echo(BOOT, 121_000))
+
+
+def forgot_ack() -> Ack:
+    """The answer to `frame_with_older()` by a cloud that lost the older epochs, and has this one."""
+    return msgspec.structs.replace(gap_ack(), expect=None, verdict=Verdict.OK, forgot=True)
 
 
 def sample_documents() -> dict[str, bytes]:
