@@ -376,16 +376,18 @@ class Ingest:
         self.counters.failures += 1
         batch = await self._again([arrival], frozenset())
         everything = [row[3] for row in batch.effects.records]
+        fit: set[bytes] = set()
         culprits: set[bytes] = set()
         todo = [everything]
         while todo:
             part = todo.pop()
-            if await self._passes(arrival, set(everything) - set(part), writer):
-                continue
-            if len(part) == 1 or len(culprits) >= CULPRITS_MAX:
+            # Beside all that was found fit before: of two that fit only without each other one must go.
+            if await self._passes(arrival, set(everything) - fit - set(part), writer):
+                fit.update(part)
+            elif len(part) == 1 or len(culprits) >= CULPRITS_MAX:
                 culprits.update(part)
             else:
-                todo += [part[: len(part) // 2], part[len(part) // 2 :]]
+                todo += [part[len(part) // 2 :], part[: len(part) // 2]]
         try:
             await self._attempt(await self._again([arrival], culprits), writer, culprits)
         except UnfitError as error:

@@ -292,6 +292,32 @@ async def test_a_record_that_postgres_will_not_take_is_found_by_halving(site: Si
     assert (site.balance(PSEUDONYM), site.balance(serial_of(2)[:8])) == (240_000, 12_000)
 
 
+async def test_records_that_fit_only_one_by_one_block_nothing_and_lose_nothing(site: Site) -> None:
+    """Together they would overflow a balance: one waits in quarantine until there is room again."""
+    site.gateway.visit(holder=serial_of(2))
+    site.gateway.visit()
+    await site.send(site.gateway.frame())
+    windfall, account = UUID(int=1), site.one("SELECT id FROM accounts WHERE key = %s", PSEUDONYM)
+    amount = 2**63 - 1 - 12_000 - 15_000
+    site.write(
+        "INSERT INTO transfers (id, debit, credit, amount, code, state, source, created_at)"
+        " VALUES (%s, account_id('issuer', 'points'), %s, %s, 5, 'posted', %s, now())",
+        windfall, account, amount, windfall,
+    )  # fmt: skip
+    site.write("UPDATE accounts SET balance = balance + %s WHERE id = %s", amount, account)
+    for net_g in (1_000, 1_001, 100):
+        site.gateway.visit(net_g)
+    assert (await site.send(site.gateway.frame())).through == site.gateway.head
+    assert site.held() == [(11, "record.refused_by_store")]
+    assert site.balance(PSEUDONYM) == 2**63 - 1 - 15_000 + 12_000 + 1_200
+    site.write("UPDATE accounts SET balance = balance - %s WHERE id = %s", amount, account)
+    site.write("ALTER TABLE transfers DISABLE TRIGGER transfers_immutable")
+    site.write("DELETE FROM transfers WHERE id = %s", windfall)
+    held = site.one("SELECT id FROM quarantine")
+    assert await site.ingest.retry([held]) == {held: None}
+    assert site.balance(PSEUDONYM) == 12_000 + 12_000 + 12_012 + 1_200
+
+
 async def test_a_frame_that_trips_ingest_itself_does_not_drag_its_batch_along(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
