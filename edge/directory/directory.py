@@ -200,6 +200,10 @@ class Directory:
         """Now, as far as it can be known (UTC milliseconds)."""
         return self._time.now_ms()
 
+    def surely_ms(self) -> int:
+        """It is surely not earlier (UTC milliseconds): what decides that a card is over."""
+        return self._time.surely_ms()
+
     def close(self) -> None:
         """Close the file."""
         self._storage.close()

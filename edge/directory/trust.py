@@ -42,8 +42,12 @@ class TrustedTime:
             return wall_ms
         return max(wall_ms, self.earliest_ms())
 
-    def expired(self, not_after_s: int) -> bool:
-        """Whether a key's time is surely over; an unsynced clock alone never makes it so."""
+    def surely_ms(self) -> int:
+        """It is surely this late: what calls cards and keys over. An unsynced clock alone never does, not
+        even a battery's, which may be years off; what the cloud signed does, and a clock that is synced."""
         synced = self._clock.quality() is ClockQuality.SYNCED
-        now_ms = self._clock.wall_ms() if synced else self.earliest_ms()
-        return now_ms > not_after_s * 1000
+        return self._clock.wall_ms() if synced else self.earliest_ms()
+
+    def expired(self, not_after_s: int) -> bool:
+        """Whether a key's time is surely over."""
+        return self.surely_ms() > not_after_s * 1000

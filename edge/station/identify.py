@@ -13,7 +13,6 @@ from protocol.bodies import HolderKind
 from protocol.cards import check_card, open_card
 from protocol.codes import claim_hash, new_claim_code
 from protocol.errors import CardError
-from protocol.records import ClockQuality
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,20 +26,15 @@ _WORDS = {
 }
 
 
-def trusted_wall_s(wall_ms: int, quality: ClockQuality) -> int | None:
-    """Seconds since 1970 if the clock is good enough to call a card expired, else None."""
-    return wall_ms // 1000 if quality in {ClockQuality.SYNCED, ClockQuality.RTC} else None
-
-
 def read_card(
     text: str,
     key_for: Callable[[bytes], bytes | None],
     revoked: Callable[[bytes], bool],
-    wall_s: int | None,
+    now_s: int,
 ) -> Person | Message:
-    """The person behind a card's QR text, or why the card is not accepted."""
+    """The person behind a card's QR text, or why the card is not accepted; it is surely `now_s` or later."""
     try:
-        card = check_card(open_card(text, key_for), wall_s, revoked)
+        card = check_card(open_card(text, key_for), now_s, revoked)
     except CardError as error:
         return _WORDS.get(error.code, Message.CARD_UNREADABLE)
     return Person(card.serial, card.pseudonym, card.role, card.alias)

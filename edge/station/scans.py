@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.station.events import BinSeen, CardShown, Holder, Person
-from edge.station.identify import card_holder, read_card, tag_holder, trusted_wall_s
+from edge.station.identify import card_holder, read_card, tag_holder
 from edge.station.screen import Message
 from protocol.cards import Role
 from protocol.codes import check_bin_code
@@ -72,9 +72,10 @@ class ScanDesk:
                 return Message.CARD_UNREADABLE
 
     def person(self, scan: Scan) -> Person | Message:
-        """The person behind a card, verified offline."""
-        wall_s = trusted_wall_s(self._clock.wall_ms(), self._clock.quality())
-        return read_card(scan.text, self._directory.key_for(KeyUse.CARD), self._directory.revoked, wall_s)
+        """The person behind a card, verified offline; a card is over only where that is sure."""
+        directory = self._directory
+        now_s = directory.surely_ms() // 1000
+        return read_card(scan.text, directory.key_for(KeyUse.CARD), directory.revoked, now_s)
 
 
 def _bin(scan: Scan) -> BinSeen | Message:

@@ -97,12 +97,30 @@ async def test_whoever_cannot_be_identified_is_told_why_and_nothing_is_recorded(
     assert site.station.screen.message is None
 
 
-async def test_an_expired_card_is_left_to_the_cloud_while_the_clock_is_not_to_be_trusted(site: Site) -> None:
-    site.clock.trust = ClockQuality.UNKNOWN
+@pytest.mark.parametrize("clock", [ClockQuality.UNKNOWN, ClockQuality.RESTORED, ClockQuality.RTC])
+async def test_a_visit_is_not_lost_to_a_clock_that_calls_a_good_card_expired(
+    site: Site, clock: ClockQuality
+) -> None:
+    site.clock.trust = clock
+    site.clock.wall_offset_ms += 10 * 365 * 86_400_000
+    await site.tick(1.1)
+    screen = await site.station.scanned(card(card_text("Asha")))
+    assert screen.name is Name.CHOOSE
+
+
+async def test_a_card_that_a_signed_time_outlived_is_over_whatever_the_clock_says(site: Site) -> None:
+    site.clock.trust, site.clock.wall_offset_ms = ClockQuality.UNKNOWN, 0
     await site.tick(1.1)
     screen = await site.station.scanned(card(card_text("Asha", days=-1)))
-    assert screen.name is Name.CHOOSE
+    assert (screen.name, screen.message) == (Name.IDLE, Message.CARD_EXPIRED)
     assert Notice.CLOCK_UNSURE in screen.notices
+
+
+async def test_a_card_expires_on_a_clock_that_is_synchronised_again(site: Site) -> None:
+    text = card_text("Asha", days=10)
+    site.clock.wall_offset_ms += 11 * 86_400_000
+    await site.tick(1.1)
+    assert (await site.station.scanned(card(text))).message is Message.CARD_EXPIRED
 
 
 async def test_a_reader_that_repeats_itself_opens_one_visit(site: Site) -> None:
