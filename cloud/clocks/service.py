@@ -72,12 +72,13 @@ class Clocks:
             if one.shown_ms is not None and not one.hour.carried and bounds is not None
         ]
         latest = max(own, key=lambda each: each[:2], default=None)
-        if latest is None or latest[1] < SKEW_AFTER_MS:
+        if latest is None:
             return
-        boot, _, shown_ms, bounds = latest
+        boot, up_ms, shown_ms, bounds = latest
         off_ms = _off_ms(shown_ms, bounds)
         if abs(off_ms) <= SKEW_MS:
             await repository.resolve_skew(connection, gateway)
+        if abs(off_ms) <= SKEW_MS or up_ms < SKEW_AFTER_MS:
             return
         detail = json.dumps({"epoch": journal, "boot": boot, "at_least_s": off_ms // 1000})
         await repository.raise_skew(connection, self.new_id(), gateway, detail)
