@@ -52,6 +52,7 @@ class RetryBudget:
         self._tokens -= cost
         return True
 
-    def earn(self) -> None:
-        """One attempt succeeded, whether or not it was a retry."""
-        self._tokens = min(self._settings.tokens_max, self._tokens + self._settings.success_return)
+    def earn(self, successes: int = 1) -> None:
+        """So many frames were delivered, whether or not by a retry."""
+        gained = successes * self._settings.success_return
+        self._tokens = min(self._settings.tokens_max, self._tokens + gained)

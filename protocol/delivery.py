@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from protocol.acks import Ack, Echo, Verdict
-from protocol.frames import FRAME_BYTES_MAX, FRAME_BYTES_MIN, Frame
+from protocol.frames import FRAME_BYTES_MAX, FRAME_BYTES_MIN, Frame, Older
 from protocol.records import genesis_digest
 
 if TYPE_CHECKING:
@@ -273,12 +273,12 @@ def receive_carried(cursor: Cursor, seq: int, previous: bytes, digest: bytes, *,
     return Received(Verdict.OK, replace(cursor, through=seq, digest=digest), lost=lost)
 
 
-def forgot(frame: Frame, whole_through: Callable[[int], int]) -> bool:
-    """Whether older epochs were acknowledged further than the cloud has them now.
+def forgot(frame: Frame, has: Callable[[Older], bool]) -> bool:
+    """Whether the cloud once acknowledged more of older epochs than it has now.
 
-    `whole_through(epoch)` is how far it has them, up to the first gap.
+    `has(older)`: all up to `older.acked` is here without a gap, and `older.record` is among it.
     """
-    return any(each.acked > whole_through(each.epoch) for each in frame.older)
+    return any(each.acked and not has(each) for each in frame.older)
 
 
 def _agreed(cursor: Cursor, frame: Frame, digests: list[bytes], skip: int, same: bool) -> Received:

@@ -2,7 +2,7 @@
 
     envelope = COSE_Sign1(FRAME, zlib(CBOR [v, gateway, epoch, first, first_kept, prev_digest,
                                             head_digest, [boot, mono_ms, wall_ms, clock], [record, …],
-                                            ? [[epoch, acked, head], …]]))
+                                            ? [[epoch, acked, head, record], …]]))
 
 Owns: building and opening frames, their limits, and that the chain inside adds up.
 Does not own: whether the records can be read, nor where the frame fits (`delivery`).
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -37,11 +37,14 @@ FRAME_RECORDS_MAX = 16 * 1024
 """Most records of a frame, so that a hostile one cannot cost a million hashes."""
 OLDER_MAX = 8
 """Older epochs that a frame speaks of, the newest: more are kept only by a gateway in deep trouble."""
-OLDER_BYTES_MAX = 28
+OLDER_BYTES_MAX = 45
 """What each of them takes at most."""
 _HEADER_ALLOWANCE = 512  # envelope and header take up to 300; the rest is deflate's own slack
 _DEFLATE_LEVEL = 5  # on a backlog as small as level 9, in less than half the time
 _INT64_MAX = 2**63 - 1
+
+
+RecordId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 
 
 class ClockSample(msgspec.Struct, array_like=True, frozen=True):
@@ -54,11 +57,15 @@ class ClockSample(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Older(msgspec.Struct, array_like=True, frozen=True):
-    """An older epoch that the gateway still holds: it ended at `head`, acknowledged through `acked`."""
+    """An older epoch that the gateway still holds: it ended at `head`, acknowledged through `acked`.
+
+    `record` is the id of the record at `acked` (16 bytes; of the genesis digest if `acked` is 0).
+    """
 
     epoch: Count
     acked: Count
     head: Count
+    record: RecordId
 
 
 class Frame(msgspec.Struct, array_like=True, frozen=True, dict=True):

@@ -5,20 +5,22 @@ Where a frame fits is `protocol.delivery.receive`'s to say; what each record mea
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloud.ingest.effects import Alarm, Answer, Effects
 from cloud.ingest.lost import found, noted
+from cloud.ingest.positions import Positions
 from cloud.ingest.project import Projector
 from protocol.acks import Echo, Verdict
 from protocol.bodies import RecordCarried
-from protocol.delivery import Cursor, Received, receive
+from protocol.delivery import Cursor, Received, forgot, receive
 from protocol.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
-    from cloud.ingest.views import EpochKey, Gap, Opened, View
+    from cloud.ingest.views import EpochKey, Opened, View
 
 
 def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozenset()) -> Effects:
@@ -28,48 +30,68 @@ def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozense
     """
     effects = Effects()
     careful = bool(view.stored) or any(opened.needs.carried_epochs for opened in frames)
-    projector = Projector(effects, view, suspects, careful=careful)
-    cursors: dict[EpochKey, Cursor] = dict(view.cursors)
-    gaps: dict[EpochKey, tuple[Gap, ...]] = dict(view.gaps)
+    positions = Positions(effects, view)
+    projector = Projector(effects, view, suspects, positions, careful=careful)
     for opened in frames:
-        frame = opened.frame
-        before = cursors.get(opened.key) or Cursor.start(*opened.key)
+        before = positions.cursor(opened.key)
         received = receive(
             before,
-            frame,
+            opened.frame,
             lambda seq, key=opened.key: view.known.get((*key, seq)),  # type: ignore[misc]
         )
-        _note(effects, before, received, opened)
-        if received.cursor != before:
-            cursors[opened.key] = effects.cursors[opened.key] = received.cursor
+        forgotten = forgot(opened.frame, partial(positions.has, before.gateway))
+        _note(effects, before, received, opened, forgotten)
+        _went_back(effects, positions, received, opened)
+        positions.move(opened.key, received.cursor)
         if received.lost is not None:
-            gaps[opened.key] = effects.gaps[opened.key] = (*gaps.get(opened.key, ()), noted(before, frame))
-        elif gaps.get(opened.key) and received.verdict is Verdict.OK:
-            late = found(frame, gaps[opened.key])
-            projector.frame(opened, late.fresh, cursors)
+            positions.leave(opened.key, noted(before, opened.frame))
+        elif positions.gaps(opened.key) and received.verdict is Verdict.OK:
+            late = found(opened.frame, positions.gaps(opened.key))
+            projector.frame(opened, late.fresh)
             projector.strays(opened, late.strays)
             if late.fresh:
-                gaps[opened.key] = effects.gaps[opened.key] = late.gaps
+                positions.fill(opened.key, late.gaps)
         if received.fresh:
-            projector.frame(opened, received.fresh, cursors)
+            projector.frame(opened, received.fresh)
     return effects
 
 
-def _note(effects: Effects, before: Cursor, received: Received, opened: Opened) -> None:
-    """Keep the answer, the gap and the alarm that a frame's verdict asks for."""
+def _note(effects: Effects, before: Cursor, received: Received, opened: Opened, forgotten: bool) -> None:
+    """Keep the answer, and the alarm that a fork asks for."""
     frame = opened.frame
     echo = Echo(frame.sample.boot, frame.sample.mono_ms)
-    effects.answers.append(Answer(received.cursor, received.verdict, received.expect, echo))
-    if received.lost is not None:
+    effects.answers.append(Answer(received.cursor, received.verdict, received.expect, echo, forgotten))
+    if received.verdict is Verdict.FORKED and not before.closed:
         detail: dict[str, object] = {
             "epoch": frame.epoch,
-            "first": received.lost[0],
-            "last": received.lost[1],
+            "through": before.through,
+            "first": frame.first,
+            "last": frame.last,
         }
-        effects.alarms.append(Alarm(frame.gateway, "epoch.gap", detail))
-    if received.verdict is Verdict.FORKED and not before.closed:
-        detail = {"epoch": frame.epoch, "through": before.through, "first": frame.first, "last": frame.last}
         effects.alarms.append(Alarm(frame.gateway, "epoch.forked", detail))
+
+
+def _went_back(effects: Effects, positions: Positions, received: Received, opened: Opened) -> None:
+    """A new epoch whose gateway knows less of an older one than is committed: its card went back."""
+    frame = opened.frame
+    if frame.first != 1 or not received.fresh:
+        return
+    for older in frame.older:
+        there = positions.cursor((frame.gateway, older.epoch))
+        if not there.closed and older.head < there.through:
+            detail: dict[str, object] = {
+                "epoch": older.epoch, "through": there.through, "head": older.head,
+            }  # fmt: skip
+            effects.alarms.append(Alarm(frame.gateway, "gateway.went_back", detail))
+
+
+def other_epochs(frames: Sequence[Opened]) -> set[EpochKey]:
+    """Epochs beside their own that these frames speak of: carried from, or older."""
+    return {
+        (each.frame.gateway, epoch)
+        for each in frames
+        for epoch in (*each.needs.carried_epochs, *(older.epoch for older in each.frame.older))
+    }
 
 
 def carried_places(frames: Sequence[Opened]) -> list[tuple[str, int, int]]:
@@ -80,6 +102,13 @@ def carried_places(frames: Sequence[Opened]) -> list[tuple[str, int, int]]:
         if opened.needs.carried_epochs
         for record in opened.records
         if isinstance(record, Record) and isinstance(record.body, RecordCarried)
+    ]
+
+
+def older_places(frames: Sequence[Opened]) -> list[tuple[str, int, int]]:
+    """Where the last acknowledged records of older epochs stand, as far as these frames name them."""
+    return [
+        (opened.frame.gateway, older.epoch, older.acked) for opened in frames for older in opened.frame.older
     ]
 
 

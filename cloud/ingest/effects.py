@@ -111,12 +111,16 @@ class QuarantineRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to tell a gateway about one frame once the batch is committed."""
+    """What to tell a gateway about one frame once the batch is committed.
+
+    `forgot`: records of older epochs are missing here that were acknowledged once.
+    """
 
     cursor: Cursor
     verdict: Verdict
     expect: int | None
     echo: Echo
+    forgot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

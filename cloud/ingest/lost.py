@@ -46,7 +46,7 @@ def found(frame: Frame, gaps: Sequence[Gap]) -> Late:
         records = _between(frame, gap)
         if records and _joins(frame, gap):
             fresh += records
-            left += _rest(gap, records)
+            left += rest(gap, records)
         else:
             strays += records
             left.append(gap)
@@ -70,7 +70,8 @@ def _joins(frame: Frame, gap: Gap) -> bool:
     return frame.last > gap.last and chain[gap.last + 2 - frame.first] == gap.after
 
 
-def _rest(gap: Gap, records: Sequence[Fresh]) -> Iterable[Gap]:
+def rest(gap: Gap, records: Sequence[Fresh]) -> Iterable[Gap]:
+    """What a gap still is once these consecutive records of it are there."""
     begin, end = records[0], records[-1]
     if gap.first < begin.seq:
         yield Gap(gap.first, begin.seq - 1, gap.before, begin.digest)

@@ -28,14 +28,15 @@ from protocol.cards import SERIAL_LENGTH
 from protocol.codes import CLAIM_HASH_LENGTH
 from protocol.errors import RecordError
 from protocol.points import points_for
-from protocol.records import ClockQuality, Record, decode_record, next_digest
+from protocol.records import DIGEST_LENGTH, ClockQuality, Record, decode_record, next_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence, Set
+    from collections.abc import Callable, Sequence, Set
 
     from cloud.ingest.effects import Effects
-    from cloud.ingest.views import EpochKey, Opened, View
-    from protocol.delivery import Cursor, Fresh
+    from cloud.ingest.positions import Positions
+    from cloud.ingest.views import Opened, View
+    from protocol.delivery import Fresh
 
 MASS_G_MAX = 100_000_000
 """No scale at a drop point weighs 100 t; beyond it a number is damage, not mass."""
@@ -71,10 +72,19 @@ class Projector:
     `careful`: a record may be here already, because something in this batch or before it was carried.
     """
 
-    def __init__(self, effects: Effects, view: View, suspects: Set[bytes], *, careful: bool = True) -> None:
+    def __init__(
+        self,
+        effects: Effects,
+        view: View,
+        suspects: Set[bytes],
+        positions: Positions,
+        *,
+        careful: bool = True,
+    ) -> None:
         self._effects = effects
         self._view = view
         self._suspects = suspects
+        self._positions = positions
         self._seen = set(view.stored)
         self._careful = careful
         self._gateway = ""
@@ -86,7 +96,7 @@ class Projector:
         self._open: dict[int, int] = {}
         """Visits opened in this frame: seq → place in `effects.deposits`."""
 
-    def frame(self, opened: Opened, records: Sequence[Fresh], cursors: Mapping[EpochKey, Cursor]) -> None:
+    def frame(self, opened: Opened, records: Sequence[Fresh]) -> None:
         """Project these records of one frame, fresh and in order."""
         gateway, epoch = opened.key
         self._begin(gateway, epoch, pending=False)
@@ -100,7 +110,7 @@ class Projector:
             if self._careful and self._repeated(identity):
                 continue
             if type(record) is Record and type(record.body) is RecordCarried:
-                self._carried(fresh.seq, identity, digest, fresh.data, record, record.body, cursors)
+                self._carried(fresh.seq, identity, digest, fresh.data, record, record.body)
                 self._begin(gateway, epoch, pending=False, keep_open=True)
                 continue
             kind = record.body.code if type(record) is Record else 0
@@ -185,14 +195,13 @@ class Projector:
         data: bytes,
         record: Record,
         body: RecordCarried,
-        cursors: Mapping[EpochKey, Cursor],
     ) -> None:
         """Store the wrapping where it stands, and apply the record inside where it stood."""
         gateway, epoch = self._gateway, self._epoch
         rows = self._effects.records
         rows.append((gateway, epoch, seq, identity, body.code, digest, data, None, None))
         self._sight(seq, record)
-        if record.seq != seq or len(body.prev_digest) != 32 or not 0 < body.seq < 2**63 or body.epoch < 0:
+        if record.seq != seq or not _has_place(body, epoch):
             refused = Refused("record.malformed", "a carried record's place cannot be read")
             self._effects.quarantine.append(
                 QuarantineRow(identity, gateway, epoch, seq, refused.code, str(refused), data, False)
@@ -205,8 +214,8 @@ class Projector:
             return
         code = inner.body.code if isinstance(inner, Record) else 0
         rows.append((gateway, body.epoch, body.seq, inner_id, code, inner_digest, body.data, epoch, seq))
-        origin = cursors.get((gateway, body.epoch))
-        self._begin(gateway, body.epoch, pending=origin is not None and origin.closed, keep_open=True)
+        pending = not self._positions.carried(gateway, body, inner_digest)
+        self._begin(gateway, body.epoch, pending=pending, keep_open=True)
         outer, self._open = self._open, {}  # seqs of another epoch name other visits
         self.record(body.seq, inner_id, body.data, inner)
         self._open = outer
@@ -337,6 +346,11 @@ def read_record(data: bytes) -> Record | RecordError:
         return decode_record(data)
     except RecordError as error:
         return error
+
+
+def _has_place(body: RecordCarried, epoch: int) -> bool:
+    """Whether a carried record says where it stood; not in the epoch that carries it."""
+    return len(body.prev_digest) == DIGEST_LENGTH and 0 < body.seq < 2**63 and 0 <= body.epoch != epoch
 
 
 def _check_holder(kind: HolderKind, holder: bytes) -> None:

@@ -44,10 +44,11 @@ SELECT c.gateway_id, c.epoch, c.through, c.digest, c.state = 'closed'
 SELECT id, drop_point_id, state = 'revoked' FROM gateways WHERE id = ANY(%(gateways)s)
 
 -- name: read_known
-SELECT gateway_id, epoch, seq, digest
+-- A record that was carried stands on its own epoch's chain like any other, unless the epoch is forked.
+SELECT DISTINCT ON (gateway_id, epoch, seq) gateway_id, epoch, seq, digest
   FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[]) AS wanted (gateway_id, epoch, seq)
   JOIN records USING (gateway_id, epoch, seq)
- WHERE carried_epoch IS NULL
+ ORDER BY gateway_id, epoch, seq, carried_epoch NULLS FIRST
 
 -- name: read_stored
 SELECT id FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[]) AS wanted (gateway_id, epoch, seq)
@@ -215,6 +216,15 @@ SELECT g.gateway_id, g.epoch, g.first, g.last,
          ORDER BY carried_epoch NULLS FIRST LIMIT 1)
   FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[]) AS wanted (gateway_id, epoch) JOIN gaps g USING (gateway_id, epoch)
  ORDER BY 1, 2, 3
+
+-- name: resolve_gap_alarms
+-- What was missing has come in: nobody needs to look for it.
+UPDATE alarms a SET resolved_at = now()
+ WHERE a.code = 'epoch.gap' AND a.resolved_at IS NULL
+   AND (a.gateway_id, (a.detail->>'epoch')::bigint) IN (SELECT * FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[]))
+   AND NOT EXISTS (SELECT FROM gaps g
+                    WHERE (g.gateway_id, g.epoch) = (a.gateway_id, (a.detail->>'epoch')::bigint)
+                      AND g.first <= (a.detail->>'last')::bigint AND g.last >= (a.detail->>'first')::bigint)
 
 -- name: raise_alarm
 INSERT INTO alarms (id, gateway_id, code, detail) VALUES (%s, %s, %s, %s)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cloud.ingest.effects import Effects, QuarantineRow
 from cloud.ingest.opening import survey
+from cloud.ingest.positions import Positions
 from cloud.ingest.project import Projector, read_record
 from cloud.ingest.storage import UnfitError
 from cloud.ingest.views import View
@@ -56,7 +57,7 @@ class Retry:
     async def _apply(self, place: QuarantineRow) -> QuarantineRow | None:
         """Apply the record; if it is unfit still, say how."""
         effects, view = Effects(), await self._view(place)
-        Projector(effects, view, frozenset()).stored(place)
+        Projector(effects, view, frozenset(), Positions(effects, view)).stored(place)
         try:
             if not effects.quarantine:
                 packed = self._storage.pack(effects, view.received_ms)

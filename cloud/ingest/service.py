@@ -25,7 +25,14 @@ from cloud.ingest.batches import (
     reply_to,
     tune_interpreter,
 )
-from cloud.ingest.decide import all_places, carried_places, irregular, needed_digests
+from cloud.ingest.decide import (
+    all_places,
+    carried_places,
+    irregular,
+    needed_digests,
+    older_places,
+    other_epochs,
+)
 from cloud.ingest.opening import Refusal, is_enrolment, take_apart
 from cloud.ingest.reading import Reference
 from cloud.ingest.retry import Retry
@@ -269,15 +276,14 @@ class Ingest:
 
         `wary`: look for each record whether it is stored already, not only for those that were carried.
         """
-        keys = {each.key for each in frames} | {
-            (each.frame.gateway, epoch) for each in frames for epoch in each.needs.carried_epochs
-        }
+        others = other_epochs(frames)
+        keys = {each.key for each in frames} | others
         missing = keys - self._cursors.keys()
         if missing:
             self._cursors |= await reader.read_cursors(missing)
         cursors = {key: self._cursors[key] for key in keys if key in self._cursors}
         odd = irregular(frames, cursors)
-        gaps = await self._gaps_of({each.key for each in odd}, reader)
+        gaps = await self._gaps_of({each.key for each in odd} | others, reader)
         late = [each for each in odd if gaps[each.key]]
         digests = {digest for each in frames for digest in each.needs.catalogs}
         return View(
@@ -287,7 +293,9 @@ class Ingest:
             catalogs=await reference.catalogs(digests, self._clock.monotonic()),
             rates=await reference.rates() if any(each.needs.unpriced for each in frames) else {},
             known=await reader.read_known(needed_digests(frames, cursors)),
-            stored=await reader.read_stored(carried_places(frames) + all_places(frames if wary else late)),
+            stored=await reader.read_stored(
+                carried_places(frames) + older_places(frames) + all_places(frames if wary else late)
+            ),
             gaps=gaps,
         )
 
@@ -430,7 +438,7 @@ class Ingest:
         window = 1 if self._inbox.qsize() > INBOX_MAX // 2 else WINDOW_MAX
         ack = Ack(
             VERSION, cursor.gateway, cursor.epoch, cursor.through, cursor.digest, answer.expect,
-            answer.verdict, named, window, self._clock.wall_ms(), answer.echo,
+            answer.verdict, named, window, self._clock.wall_ms(), answer.echo, answer.forgot,
         )  # fmt: skip
         return build_ack(ack, self._keyring.ack)
 

@@ -147,6 +147,8 @@ class Store:
             moved = list(effects.cursors.values())
             values = {**_columns(moved), "closed": [each.closed for each in moved]}
             await self._connection.execute(QUERIES["move_cursors"], values)
+        if effects.gaps:
+            await self._connection.execute(QUERIES["resolve_gap_alarms"], _keys(effects.gaps))
 
     @in_our_words
     async def project(self, effects: Effects, payloads: Payloads) -> None:

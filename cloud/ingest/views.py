@@ -107,8 +107,8 @@ class View:
 
     `cursors` holds every epoch asked for that exists; `known` committed digests by (gateway, epoch, seq);
     `stored` the ids (16 bytes) of records that are here already under another epoch: they did their effects,
-    or stand in quarantine, and nothing is done for them again. `gaps` holds those of every epoch that a
-    frame does not simply continue, in order.
+    or stand in quarantine, and nothing is done for them again. `gaps` holds, in order, those of every
+    epoch that a frame does not simply continue, that records were carried from, or named as older.
     """
 
     received_ms: int

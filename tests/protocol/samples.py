@@ -149,7 +149,10 @@ def sample_frame(first: int = 1, count: int = 24) -> Frame:
 
 def frame_with_older() -> Frame:
     """The third frame record of `sample_frame()` from a gateway that holds two epochs before this one."""
-    older = (Older(EPOCH - 2, 9_000, 9_000), Older(EPOCH - 1, 120, 124))
+    older = (
+        Older(EPOCH - 2, 9_000, 9_000, bytes(range(16))),
+        Older(EPOCH - 1, 120, 124, bytes(range(16, 32))),
+    )
     return msgspec.structs.replace(sample_frame(3, 1), older=older)
 
 

@@ -52,6 +52,14 @@ def test_five_successes_earn_one_retry() -> None:
     assert budget.spend()
 
 
+def test_many_successes_at_once_earn_as_much_as_one_by_one() -> None:
+    budget = drained()
+    budget.earn(12)
+    assert budget.tokens == 12
+    budget.earn(0)
+    assert budget.tokens == 12
+
+
 def test_successes_never_fill_it_above_50() -> None:
     budget = RetryBudget()
     budget.earn()
