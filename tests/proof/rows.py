@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.proof.breakers import BREAKER
+from tests.proof.clocks.clocks import CLOCKS
 from tests.proof.disk.crashes import CRASHES
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.processes.kills import KILLED
@@ -10,7 +11,7 @@ from tests.proof.processes.lies import LIED_TO
 from tests.proof.row import Row
 from tests.proof.simulation.schedules import SAME_RUN, SCHEDULES
 
-ROWS: tuple[Row, ...] = (CRASHES, SCHEDULES, SAME_RUN, DELIVERIES, KILLED, LIED_TO, BREAKER)
+ROWS: tuple[Row, ...] = (CRASHES, SCHEDULES, SAME_RUN, DELIVERIES, KILLED, LIED_TO, CLOCKS, BREAKER)
 
 
 def row_of(row_id: str) -> Row:

@@ -1,0 +1,109 @@
+"""The row: every named case, and as many random lives of clocks as are asked for besides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.proof.clocks.bars import errors_of
+from tests.proof.clocks.cases import all_cases
+from tests.proof.clocks.run import run_cases
+from tests.proof.row import Part, Row, Task, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.proof.row import Tick
+
+_NAMED = len(all_cases())
+_SHARES = 4
+"""Tasks that the named cases are dealt to; each starts a Postgres."""
+_LIVES = 2_000
+"""Random lives a task."""
+_LIFE = "life/"
+_TICK = 50
+
+
+def _split(count: int, seed: int) -> Sequence[Task]:
+    dealt = [list(range(share, _NAMED, _SHARES)) for share in range(_SHARES)]
+    tasks = [Task(len(numbers), {"cases": numbers}) for numbers in dealt]
+    lives = max(count - _NAMED, 0)
+    for begin in range(0, lives, _LIVES):
+        end = min(begin + _LIVES, lives)
+        tasks.append(Task(end - begin, {"seed": seed, "lives": (begin, end)}))
+    return tasks
+
+
+def _run(task: Task, tick: Tick) -> Part:
+    if "cases" in task.work:
+        return _cases(task.work["cases"], tick)
+    begin, end = task.work["lives"]
+    return _lives(task.work["seed"], range(begin, end), tick)
+
+
+def _cases(numbers: Sequence[int], tick: Tick) -> Part:
+    every = all_cases()
+    tally = run_cases([(number, every[number]) for number in numbers], tick)
+    found = [Violation(key, what) for key, what in tally.wrong]
+    return Part(tally.cases, found, {"named cases": tally.cases, "weighings": tally.weighings})
+
+
+def _lives(seed: int, numbers: Sequence[int], tick: Tick) -> Part:
+    count, bars = 0, 0
+    found: list[Violation] = []
+    for number in numbers:
+        part = _life(f"{seed}.{number}")
+        count += 1
+        bars += int(part.figures["error bars"])
+        found += part.violations
+        if count % _TICK == 0:
+            tick(_TICK)
+    tick(count % _TICK)
+    return Part(count, found, {"random lives": count, "error bars": bars})
+
+
+def _life(key: str) -> Part:
+    """One life; every fourth gateway's clock lies about being synchronised now and then."""
+    liar = int(key.rpartition(".")[2]) % 4 == 3
+    try:
+        bars, wrong, _ = errors_of(key, liar=liar)
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
+        bars, wrong = 0, [f"{type(error).__name__}: {error}"]
+    return Part(1, [Violation(_LIFE + key, what) for what in wrong[:3]], {"error bars": bars})
+
+
+def _replay(key: str) -> Part:
+    if key.startswith(_LIFE):
+        return _life(key.removeprefix(_LIFE))
+    every = all_cases()
+    numbers = [number for number, case in enumerate(every) if case.key == key]
+    if not numbers:  # what was wrong of all together
+        numbers = list(range(_NAMED))
+    return _cases(numbers, lambda _: None)
+
+
+CLOCKS = Row(
+    id="R14",
+    name="clocks that are wrong: nothing lost, and error bars that hold the truth",
+    unit="cases",
+    covers=(
+        "protocol",
+        "edge/clock.py",
+        "edge/timekeeping.py",
+        "edge/station",
+        "edge/journal",
+        "edge/directory",
+        "cloud/clocks",
+        "cloud/ingest",
+        "cloud/ledger",
+        "cloud/weighings",
+        "cloud/worker/times.py",
+        "cloud/kit/migrations",
+        "tests/edge/station/bench.py",
+        "tests/proof/clocks",
+    ),
+    shallow=_NAMED + 8_000,
+    deep=_NAMED + 1_000_000,
+    split=_split,
+    run=_run,
+    replay=_replay,
+)
