@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from edge.supervision import run_until_one_ends
-from edge.sync.outbox import EpochClosed, apply_ack, next_frame
+from edge.sync.outbox import CloudForgot, EpochClosed, apply_ack, next_frame
 from edge.sync.roads import AckArrived, RoadError, RoadRefused
 from protocol.acks import Echo, open_ack
 from protocol.breaker import Breaker, BreakerOpen, Ticket
@@ -42,7 +42,7 @@ class LinkStalled(RoadError):  # noqa: N818 - a state of the link, not a mistake
 
 
 class Session:
-    """Runs until the link fails or its breaker opens. `delivered` says whether any ack was applied."""
+    """Runs until the link fails or its breaker opens. `acks` counts those that were applied."""
 
     def __init__(self, wiring: Wiring, link: Link, breaker: Breaker, sender: Sender) -> None:
         self._wiring = wiring
@@ -55,7 +55,12 @@ class Session:
         self._asked: list[str] = []
         self._mismatches = 0
         self._heard_s = 0.0
-        self.delivered = False
+        self.acks = 0
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the cloud answered: any ack was applied."""
+        return self.acks > 0
 
     async def run(self) -> None:
         """Pump until something fails. Raises RoadError, BreakerOpen or EpochClosed."""
@@ -184,9 +189,11 @@ class Session:
         if outcome in _REFUSED_OUTCOMES:
             self._contradicted(outcome)
             return
-        self.delivered = True
+        self.acks += 1
         if outcome is AckOutcome.NEW_EPOCH:
             raise EpochClosed("the cloud closed this epoch; what it has not acknowledged is carried over")
+        if outcome is AckOutcome.FORGOTTEN:
+            raise CloudForgot("the cloud has lost older records; all that is kept is carried over")
         while self._tickets and (self._tickets[0][0] <= ack.through or not self._sender.in_flight):
             self._tickets.popleft()[1].success()
 

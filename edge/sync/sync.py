@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("reloop.sync")
 _RETRY_MAX_S = 60.0
 """Once the faults stop, nobody waits longer than this for the next try, however long they lasted."""
+_RETRY_MIN_S = 1.0
+"""So that a broker which is only restarting does not meet so many tries at once that our breaker opens."""
 _DOUBLINGS_MAX = 16
 """Far beyond the longest wait: bounds a number, not the tries."""
 _ROAD_LOOK_S = 1.0
@@ -84,6 +86,7 @@ class Sync:
         self._budget = RetryBudget()
         self._sender: Sender | None = None
         self._in_use: tuple[Lane, Session] | None = None
+        self._tried: Lane | None = None
         self._problem = "" if self._lanes else "no road to a cloud is configured"
 
     @property
@@ -117,7 +120,8 @@ class Sync:
                 stop=stop_never,
             ):
                 with attempt:
-                    lost = await self._travel(self._choose())
+                    self._tried = self._choose()
+                    lost = await self._travel(self._tried)
             if lost:
                 await self._wiring.clock.sleep(self._uniform(0, self._spread_s))
 
@@ -139,8 +143,7 @@ class Sync:
                 await self._until_better(lane, session)
         except EpochClosed as closed:
             _LOGGER.warning("%s", closed)
-            await self._wiring.journal.new_epoch(closed.code)
-            self._sender = None
+            await self._begin_epoch(closed)
         except JournalError as error:
             # The journal repairs itself, maybe into a new epoch: begin again from what it says then.
             self._wiring.traffic.alarm(error.code)
@@ -165,7 +168,6 @@ class Sync:
             _LOGGER.info("%s: %s", lane.road.name, error)
             if session is None or not session.delivered:
                 raise
-            self._budget.earn()
             return True
         except Exception as error:
             # A fault of ours. Intake never depends on sync, so it must not take the agent with it.
@@ -176,7 +178,21 @@ class Sync:
             raise
         finally:
             self._in_use = None
+            self._budget.earn(session.acks if session else 0)
         return False
+
+    async def _begin_epoch(self, closed: EpochClosed) -> None:
+        """Carry over. A disk that has no room for everything keeps nobody from sending what is new."""
+        try:
+            await self._wiring.journal.new_epoch(closed.code, everything=closed.everything)
+        except JournalError as error:
+            if not closed.everything or self._sender is None:
+                raise
+            self._wiring.traffic.alarm(error.code)
+            _LOGGER.warning("what the cloud has forgotten cannot be carried over: %s", error)
+            self._sender.carries_all = False
+        else:
+            self._sender = None
 
     def _look_for_a_twin(self, lane: Lane, taken: TakenOver) -> None:
         now_s = self._wiring.clock.monotonic()
@@ -234,14 +250,22 @@ class Sync:
         lane.rests_until_s = now_s + self._uniform(refused.rest_s, 2 * refused.rest_s)
 
     def _wait_s(self, state: RetryCallState) -> float:
-        """Full jitter, or what the breakers ask for; a retry that the budget cannot pay waits for them."""
+        """Full jitter above a floor, or what the breakers ask for; a retry that the budget cannot pay waits
+        for them. Going over to another road is no retry.
+        """
         error = state.outcome.exception() if state.outcome else None
-        jitter_s = self._uniform(0, min(_RETRY_MAX_S, 2.0 ** min(state.attempt_number - 1, _DOUBLINGS_MAX)))
-        now_s = self._wiring.clock.monotonic()
-        if isinstance(error, RoadRefused) and any(lane.rest_s(now_s) == 0 for lane in self._lanes):
-            return self._uniform(0, 1)
+        if self._another_road():
+            return self._uniform(0, _RETRY_MIN_S)
+        most_s = min(_RETRY_MAX_S, _RETRY_MIN_S + 2.0 ** min(state.attempt_number - 1, _DOUBLINGS_MAX))
+        jitter_s = self._uniform(_RETRY_MIN_S, most_s)
         if isinstance(error, AllRoadsClosed | BreakerOpen):
             return error.retry_after_s * self._uniform(1.0, 1.2)
         if not self._budget.spend(timed_out=isinstance(error, LinkStalled)):
             return max(jitter_s, self._lanes[0].breaker.settings.open_s)
         return jitter_s
+
+    def _another_road(self) -> bool:
+        """Whether the road tried last rests now, and another does not."""
+        now_s = self._wiring.clock.monotonic()
+        resting = self._tried is not None and self._tried.rest_s(now_s) > 0
+        return resting and any(lane.rest_s(now_s) == 0 for lane in self._lanes)

@@ -227,10 +227,11 @@ async def test_a_twin_that_a_broker_hides_drives_us_to_https_all_the_same(
         web(cloud_answer(gateway.cloud)) as url,
         syncing(gateway, mqtt(broker.port), HttpsRoad(url, GATEWAY)) as sync,
     ):
-        breaker = sync.lanes[0].breaker
+        breaker, traffic, acks = sync.lanes[0].breaker, gateway.wiring.traffic, 0
         while breaker.state == "closed":
-            await until(lambda: sync.road == "mqtt" or breaker.state != "closed")
-            before = breaker.snapshot()["failures"]
+            # Each session is acked at once: only then is ours the connection that is taken over.
+            await until(lambda: traffic.acks > acks or breaker.state != "closed")  # noqa: B023 - awaited at once
+            acks, before = traffic.acks, breaker.snapshot()["failures"]
             await take_over(broker.port)
             await until(lambda: breaker.snapshot()["failures"] > before)  # noqa: B023 - awaited at once
         await gateway.fill(3)
