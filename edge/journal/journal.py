@@ -20,7 +20,7 @@ from edge.journal.retention import Retention
 from edge.journal.store import Reader, Store
 from edge.journal.verify import ChainReport, Progress, verify_directory
 from protocol.errors import RecordError
-from protocol.records import Record, encode_record, genesis_digest, next_digest
+from protocol.records import ClockQuality, Record, encode_record, genesis_digest, next_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from edge.config import JournalSettings
     from edge.journal.store import Row
     from protocol.bodies import Body
-    from protocol.records import ClockQuality
 
     Outcome = list[Entry] | JournalError | RecordError
 
 _T = TypeVar("_T")
 _QUALITY_MS: Final = 1000
 """How long a judgement of the clock's quality is used; asking costs several system calls."""
+_STEP_MS: Final = 100
+"""Wall and monotonic time may part by this much between two looks without anybody having set the clock."""
 _HOUR_MS: Final = 3_600_000
 _BUSY_HOUR_BYTES: Final = 256 * 1024
 """What a busy hour writes at least: a visit a minute, ten records each, SQLite's pages around them."""
@@ -50,7 +51,7 @@ class Journal:
         self._disk = Disk(site.directory, settings, site.disk)
         self._retention = Retention(site.directory, self._disk, settings.keep_days, site.disk)
         self._written = (site.clock.mono_ms(), 0)
-        self._quality: tuple[int, ClockQuality] | None = None
+        self._quality: tuple[int, int, ClockQuality] | None = None
         self._failed = False
         self._store, self.birth = self._opened()
         self._reader = Reader(self._store.path, site.disk)
@@ -201,7 +202,7 @@ class Journal:
 
     def _chain(self, bodies: Sequence[Body], seq: int, digest: bytes, sample: tuple[int, int]) -> list[Entry]:
         mono_ms, wall_ms = sample
-        quality, boot = self._clock_quality(mono_ms), self.boot
+        quality, boot = self._clock_quality(mono_ms, wall_ms), self.boot
         entries = []
         for body in bodies:
             seq += 1
@@ -211,10 +212,15 @@ class Journal:
             entries.append(Entry(seq, digest, data, record))
         return entries
 
-    def _clock_quality(self, mono_ms: int) -> ClockQuality:
-        if self._quality is None or not 0 <= mono_ms - self._quality[0] < _QUALITY_MS:
-            self._quality = (mono_ms, self._site.clock.quality())
-        return self._quality[1]
+    def _clock_quality(self, mono_ms: int, wall_ms: int) -> ClockQuality:
+        """What the clock is worth that showed these times. A step makes a remembered judgement worthless."""
+        clock, offset_ms, known = self._site.clock, wall_ms - mono_ms, self._quality
+        if known is None or not 0 <= mono_ms - known[0] < _QUALITY_MS or abs(offset_ms - known[1]) > _STEP_MS:
+            quality = clock.quality()
+            if abs(clock.wall_ms() - clock.mono_ms() - offset_ms) > _STEP_MS:
+                return ClockQuality.UNKNOWN  # set at this very moment: nobody can tell which time is meant
+            known = self._quality = (mono_ms, offset_ms, quality)
+        return known[2]
 
     def read(self, first: int, bytes_max: int) -> list[bytes]:
         """Consecutive record bytes from seq `first`: at most `bytes_max`, but at least one if it exists.
