@@ -36,11 +36,15 @@ MIDNIGHT_S = 78_500.0
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One life. `key` names it for ever; `skewed`: the operator must hear of the clock before it is right."""
+    """One life. `key` names it for ever; `skewed`: the operator must hear of the clock before it is right.
+
+    `sharp`: the boot's clock was synchronised once and never lied, so that no error may be above a minute.
+    """
 
     key: str
     play: Play
     skewed: bool | None = None
+    sharp: bool = False
 
 
 def matrix() -> list[Case]:
@@ -52,12 +56,9 @@ def matrix() -> list[Case]:
                 if clock is SYNCED and state in PICKUP:
                     continue  # who trusts a clock that lies refuses cards that it calls expired, and says so
                 key = f"{state}/{change}/{clock.name.lower()}"
-                cases.append(Case(key, _changed(state, change, clock), _skewed(change)))
+                skewed = change not in {"-1 s", "+1 s"}
+                cases.append(Case(key, _changed(state, change, clock), skewed, sharp=clock is not SYNCED))
     return cases
-
-
-def _skewed(change: str) -> bool:
-    return change not in {"-1 s", "+1 s"}
 
 
 def _changed(state: str, change: str, clock: ClockQuality) -> Play:
@@ -208,7 +209,7 @@ NAMED = (
     Case("a leap second", _leap_second, skewed=False),
     Case("midnight in Nepal", _midnight),
     Case("the power goes in mid-visit", _cut_in_mid_visit),
-    Case("to and fro", _to_and_fro, skewed=True),
+    Case("to and fro", _to_and_fro, skewed=True, sharp=True),
     Case("boots in 2038, 9999 and 1970", _boots_in_the_future),
 )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.proof.row import Tick
 
 _NAMED = len(all_cases())
-_SHARES = 4
+_SHARES = 2
 """Tasks that the named cases are dealt to; each starts a Postgres."""
 _LIVES = 2_000
 """Random lives a task."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Wrong clocks are played here, not slow disks."""
 _RATE = {one.code: one.points_per_kg for one in MATERIALS}["pet"]
+_SHARP_S = 60
 _CITIZEN = b"Asha...."
 
 
@@ -80,6 +81,8 @@ async def _case(cloud: Cloud, number: int, case: Case, tally: Tally) -> None:
         try:
             await case.play(site, deliver)
             wrong = await _check(cloud, site, tally)
+            if case.sharp:
+                wrong += _blunt(cloud.known(site.epoch))
             if case.skewed is not None and any(skewed) != case.skewed:
                 wrong.append(
                     f"the operator was {'not told' if case.skewed else 'told'} that the clock is wrong"
@@ -130,6 +133,14 @@ def _bar(true_ms: int, one: Time) -> list[str]:
         return ["its time was never worked out"]
     miss_ms = abs(true_ms - one.happened_ms) - one.error_s * 1_000
     return [f"its time misses the truth by {miss_ms} ms beyond its error"] if miss_ms > 0 else []
+
+
+def _blunt(known: dict[int, Time]) -> list[str]:
+    return [
+        f"{seq}: {one.error_s} s of error, though its boot was synchronised minutes from it"
+        for seq, one in known.items()
+        if one.error_s is None or one.error_s > _SHARP_S
+    ]
 
 
 async def _statement(cloud: Cloud, known: dict[int, Time]) -> list[str]:
