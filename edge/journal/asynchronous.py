@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge.journal.opening import Birth
     from edge.journal.verify import ChainReport
     from protocol.bodies import Body
+    from protocol.frames import Older
 
 GROUPS_MAX = 64
 """Appends sharing one commit: more would only make the first of them wait longer."""
@@ -135,6 +136,10 @@ class AsyncJournal:
     async def entries(self, first: int, last: int) -> list[Entry]:
         """As `Journal.entries`, as a list; keep the range short."""
         return await self._read(lambda: list(self.journal.entries(first, last)))
+
+    async def older(self) -> tuple[Older, ...]:
+        """As `Journal.older`."""
+        return await self._read(self.journal.older)
 
     async def acknowledge(self, through: int, server_time_ms: int = 0, epoch: int | None = None) -> None:
         """As `Journal.acknowledge`."""

@@ -15,6 +15,7 @@ from edge.journal import database, files, opening
 from edge.journal.disk import Disk, Intake
 from edge.journal.entries import Entry
 from edge.journal.filesystem import LOCAL, FileSystem
+from edge.journal.older import EVERYTHING, older_epochs
 from edge.journal.opening import Birth, Site
 from edge.journal.retention import Retention
 from edge.journal.store import Reader, Store
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from edge.config import JournalSettings
     from edge.journal.store import Row
     from protocol.bodies import Body
+    from protocol.frames import Older
 
     Outcome = list[Entry] | JournalError | RecordError
 
@@ -53,6 +55,7 @@ class Journal:
         self._written = (site.clock.mono_ms(), 0)
         self._quality: tuple[int, int, ClockQuality] | None = None
         self._failed = False
+        self._older: tuple[int, tuple[Older, ...]] | None = None
         self._store, self.birth = self._opened()
         self._reader = Reader(self._store.path, site.disk)
         self._disk.keep_ballast()
@@ -275,11 +278,18 @@ class Journal:
         """Codes by seq of kept records that the cloud said it quarantined."""
         return self._reader.quarantined()
 
+    def older(self) -> tuple[Older, ...]:
+        """What to tell a cloud of the epochs before this one, oldest first; from any thread."""
+        known, state = self._older, self._store.state
+        if known is None or known[0] != state.epoch:
+            known = self._older = state.epoch, older_epochs(self.directory, self._site.disk, state)
+        return known[1]
+
     def new_epoch(self, reason: str, *, everything: bool = False) -> None:
         """Go on in a new file that carries whatever is not acknowledged; the old one is kept until it is.
 
         `everything` carries also what is acknowledged and still kept, of older epochs too: for a cloud that
-        was restored from before them. Raises JournalError; then the old epoch goes on.
+        was restored from before them; its reason is EVERYTHING. Raises JournalError; then the old epoch goes on.
         """
 
         def build() -> tuple[Store, Birth]:
@@ -287,7 +297,8 @@ class Journal:
             if any(one.damage for one in found):
                 self.repair()
                 found = opening.examine_all(self._site)
-            return opening.next_epoch(self._site, reason, found, everything=everything)
+            why = EVERYTHING if everything else reason
+            return opening.next_epoch(self._site, why, found, everything=everything)
 
         self._switch(*self._with_room(build))
 
@@ -315,7 +326,9 @@ class Journal:
         Returns how many rows and files went; call again until 0. Raises JournalError.
         """
         gone = self._with_room(lambda: self._retention.step(self._store))
-        if not gone:
+        if gone:
+            self._older = None
+        else:
             self._disk.keep_ballast()
             self._with_room(self._store.checkpoint)
         return gone

@@ -55,6 +55,7 @@ class Imported:
     documents: int = 0
     refused: int = 0
     new_epoch: bool = False
+    everything: bool = False
     cut: bool = False
 
 
@@ -143,7 +144,7 @@ async def import_courier(wiring: Wiring, path: Path) -> Imported:
         result.cut = True
     result.acknowledged = max(sender.acked - before, 0)
     if result.new_epoch:
-        await journal.new_epoch(_CLOSED)
+        await journal.new_epoch(_CLOSED, everything=result.everything)
     return result
 
 
@@ -176,6 +177,8 @@ async def _acknowledge(data: bytes, sender: Sender, wiring: Wiring, result: Impo
     match await apply_ack(ack, sender, wiring):
         case AckOutcome.NEW_EPOCH:
             result.new_epoch = True
+        case AckOutcome.FORGOTTEN:
+            result.new_epoch = result.everything = True
         case AckOutcome.FOREIGN | AckOutcome.MISMATCH | AckOutcome.STALE:
             result.refused += 1
         case AckOutcome.ADVANCED | AckOutcome.REPEATED | AckOutcome.REWOUND:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from protocol import VERSION
 from protocol.delivery import AckOutcome, Plan, Sender
 from protocol.errors import FrameError, ProtocolError
-from protocol.frames import FRAME_EXPANDED_BYTES_MAX, ClockSample, Frame, build_frame, fitting
+from protocol.frames import (
+    FRAME_EXPANDED_BYTES_MAX,
+    OLDER_BYTES_MAX,
+    OLDER_MAX,
+    ClockSample,
+    Frame,
+    build_frame,
+    fitting,
+)
 from protocol.records import next_digest
 
 if TYPE_CHECKING:
@@ -35,6 +43,14 @@ class EpochClosed(ProtocolError):  # noqa: N818 - an event, and nobody's mistake
     """The cloud closed this epoch, or knows more of it than we do: carry over into a new one."""
 
     code = "sync.epoch_closed"
+    everything = False
+
+
+class CloudForgot(EpochClosed):
+    """The cloud was restored from before older epochs: carry all that is kept into a new one."""
+
+    code = "sync.cloud_forgot"
+    everything = True
 
 
 @dataclass(slots=True)
@@ -96,6 +112,7 @@ async def next_frame(wiring: Wiring, plan: Plan, epoch: int) -> tuple[Frame, byt
     bytes_max = min(plan.bytes_max * _EXPANSION_MAX, FRAME_EXPANDED_BYTES_MAX - _HEADER_ALLOWANCE)
     records = await journal.read(first, bytes_max)
     previous = await journal.digest_at(first - 1)
+    older = (await journal.older())[-OLDER_MAX:]
     if previous is None:
         raise FrameError(f"what precedes record {first} is no longer in the journal", code="frame.pruned")
     if journal.epoch != epoch:
@@ -104,12 +121,12 @@ async def next_frame(wiring: Wiring, plan: Plan, epoch: int) -> tuple[Frame, byt
     sample = ClockSample(journal.boot, clock.mono_ms(), clock.wall_ms(), clock.quality())
 
     def build() -> tuple[Frame, bytes]:
-        chosen = records[: fitting(records, plan.bytes_max)]
+        chosen = records[: fitting(records, plan.bytes_max - OLDER_BYTES_MAX * len(older))]
         head = previous
         for data in chosen:
             head = next_digest(head, data)
         kept = min(journal.first_kept, first)
-        frame = Frame(VERSION, journal.gateway, epoch, first, kept, previous, head, sample, chosen)
+        frame = Frame(VERSION, journal.gateway, epoch, first, kept, previous, head, sample, chosen, older)
         return frame, build_frame(frame, wiring.key)
 
     return await asyncio.to_thread(build)
@@ -120,7 +137,7 @@ async def apply_ack(ack: Ack, sender: Sender, wiring: Wiring) -> AckOutcome:
     digest = await wiring.journal.digest_at(ack.through)
     outcome = sender.ack(ack, lambda _: digest)
     match outcome:
-        case AckOutcome.ADVANCED | AckOutcome.REPEATED | AckOutcome.REWOUND:
+        case AckOutcome.ADVANCED | AckOutcome.REPEATED | AckOutcome.REWOUND | AckOutcome.FORGOTTEN:
             wiring.traffic.acks += 1
             await wiring.journal.acknowledge(ack.through, ack.server_time_ms, ack.epoch)
             for held in ack.quarantined:
