@@ -8,10 +8,11 @@ from tests.proof.disk.crashes import CRASHES
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.processes.kills import KILLED
 from tests.proof.processes.lies import LIED_TO
+from tests.proof.restore.row import RESTORE
 from tests.proof.row import Row
 from tests.proof.simulation.schedules import SAME_RUN, SCHEDULES
 
-ROWS: tuple[Row, ...] = (CRASHES, SCHEDULES, SAME_RUN, DELIVERIES, KILLED, LIED_TO, CLOCKS, BREAKER)
+ROWS: tuple[Row, ...] = (CRASHES, SCHEDULES, SAME_RUN, DELIVERIES, KILLED, LIED_TO, CLOCKS, BREAKER, RESTORE)
 
 
 def row_of(row_id: str) -> Row:
