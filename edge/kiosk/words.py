@@ -54,8 +54,11 @@ class Words:
         return f"{self.number(mass_g)} {self('unit.g')}"
 
     def moment(self, wall_ms: int) -> str:
-        """Write a UTC time in milliseconds as Nepal's local date and time."""
-        moment = dt.datetime.fromtimestamp(wall_ms / 1000, tz=NEPAL_TIME)
+        """Write a UTC time in milliseconds as Nepal's date and time; a dash for what no calendar has."""
+        try:
+            moment = dt.datetime.fromtimestamp(wall_ms / 1000, tz=NEPAL_TIME)
+        except (OverflowError, ValueError, OSError):
+            return "–"
         return moment.strftime("%Y-%m-%d %H:%M").translate(self._table)
 
     def age(self, seconds: float) -> str:

@@ -48,6 +48,17 @@ def test_every_notice_is_visible_on_the_idle_screen(notice: Notice) -> None:
     assert pages.screen(idle(notices=(notice,)), Language.EN) != pages.screen(idle(), Language.EN)
 
 
+@pytest.mark.parametrize("wall_ms", [-(2**62), -62_135_596_800_001, 253_402_300_740_000, 2**62])
+def test_a_receipt_is_not_lost_to_a_clock_beyond_the_calendar(wall_ms: int) -> None:
+    receipt = msgspec.structs.replace(GUEST_RECEIPT, wall_ms=wall_ms)
+    for name in (Name.RECEIPT, Name.HANDED_OVER):
+        page = Pages(Language.NE).page(
+            msgspec.structs.replace(saved(), name=name, receipt=receipt), Language.EN
+        )
+        assert f'data-name="{name}"' in page
+    assert len(WORDS[Language.EN].moment(wall_ms)) in {1, len("1970-01-01 05:45")}
+
+
 def test_both_languages_fill_the_same_places() -> None:
     texts = json.loads(WORDS_FILE.read_text())
     for key, text in texts["en"].items():

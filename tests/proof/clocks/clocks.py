@@ -92,6 +92,7 @@ CLOCKS = Row(
         "edge/station",
         "edge/journal",
         "edge/directory",
+        "edge/kiosk",
         "cloud/clocks",
         "cloud/ingest",
         "cloud/ledger",

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge.directory import Directory
+from edge.kiosk.rendering import Pages
+from edge.kiosk.words import Language
 from edge.station.screen import Button, Name, Screen
 from edge.timekeeping import Timekeeper
 from protocol import VERSION
@@ -49,6 +51,7 @@ CHANGES: dict[str, Callable[[int], int]] = {
     "9999": lambda _: 253_402_300_740_000,
 }
 """What the wall clock is set to, by what it really is (UTC milliseconds)."""
+_PAGES = Pages(Language.NE)
 KEY = SigningKey.from_seed(b"g" * 32)
 CITIZEN = card_text("Asha")
 COLLECTOR = card_text("Bina", Role.COLLECTOR)
@@ -109,6 +112,7 @@ class DropPoint:
         self.site.clock.trust = clock
         self.site.clock.now_s += 0.1
         self.site.station.tick()
+        _PAGES.page(self.site.shown(), Language.EN)
         await self._keeper_of().look()  # no waiting for the station: it may be in the middle of a commit
 
     async def sync(self) -> None:
@@ -253,8 +257,9 @@ class DropPoint:
         ]
 
     def expect(self, name: Name) -> None:
-        """The kiosk shows this screen. Raises StuckError."""
+        """The kiosk shows this screen, and its page can be rendered. Raises StuckError."""
         screen = self.site.shown()
+        _PAGES.page(screen, Language.EN)
         if screen.name is not name:
             raise StuckError(f"the kiosk should show {name} and shows {screen.name} ({screen.message})")
 
