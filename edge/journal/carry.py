@@ -5,6 +5,7 @@ Owns which records are carried and in which order, and that the new file is comp
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -53,17 +54,28 @@ def build(
 
     Until it is published nothing has changed; a power cut before leaves only a file that is ignored.
     """
-    store = Store.create(files.new_path(directory, state.epoch), state, disk)
-    taken: list[Source] = []
-    for rows in _chunks(_chained(store, _bodies(sources, taken), clock)):
-        store.insert(rows)
-    store.change(
-        ("set_carried_through", {"seq": store.head}),
-        *(("add_source", {"epoch": source.epoch, "salvaged": source.salvaged}) for source in taken),
-    )
-    carried = store.head
-    store.close()
+    try:
+        carried = _fill(Store.create(files.new_path(directory, state.epoch), state, disk), sources, clock)
+    except BaseException:
+        with contextlib.suppress(OSError):  # else the next start does it
+            files.remove(files.new_path(directory, state.epoch), disk)
+        raise
     return Store(files.publish(directory, state.epoch, disk), disk), carried
+
+
+def _fill(store: Store, sources: Iterable[Source], clock: Clock) -> int:
+    taken: list[Source] = []
+    try:
+        for rows in _chunks(_chained(store, _bodies(sources, taken), clock)):
+            store.insert(rows)
+        store.change(
+            ("set_carried_through", {"seq": store.head}),
+            *(("add_source", {"epoch": source.epoch, "salvaged": source.salvaged}) for source in taken),
+        )
+        store.complete()
+        return store.head
+    finally:
+        store.close()
 
 
 def _bodies(sources: Iterable[Source], taken: list[Source]) -> Iterator[RecordCarried]:

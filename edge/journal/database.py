@@ -55,7 +55,7 @@ def open_writer(path: Path, disk: FileSystem) -> apsw.Connection:
         _durable(connection)
         _migrate(connection)
     except BaseException:
-        connection.close()
+        connection.close(True)
         raise
     return connection
 
@@ -68,7 +68,7 @@ def open_reader(path: Path, disk: FileSystem) -> apsw.Connection:
         pragma(connection, "query_only", 1)
         _schema_version(connection)
     except BaseException:
-        connection.close()
+        connection.close(True)
         raise
     return connection
 
@@ -77,13 +77,17 @@ def create(path: Path, disk: FileSystem) -> apsw.Connection:
     """A new, empty file only its owner may read, as a writing connection."""
     disk.create(path)
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=disk.vfs)
-    _configure(connection)
-    pragma(connection, "page_size", PAGE_BYTES)
-    pragma(connection, "auto_vacuum", "INCREMENTAL")
-    _durable(connection)
-    with connection:
-        connection.execute(SCHEMA)
-        pragma(connection, "user_version", SCHEMA_VERSION)
+    try:
+        _configure(connection)
+        pragma(connection, "page_size", PAGE_BYTES)
+        pragma(connection, "auto_vacuum", "INCREMENTAL")
+        _durable(connection)
+        with connection:
+            connection.execute(SCHEMA)
+            pragma(connection, "user_version", SCHEMA_VERSION)
+    except BaseException:
+        connection.close(True)
+        raise
     return connection
 
 

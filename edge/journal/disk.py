@@ -32,7 +32,7 @@ class Intake:
 
 
 class Disk:
-    """The folder's share of its file system."""
+    """The folder's share of its file system. Nothing here raises: a disk that does not answer has no room."""
 
     def __init__(self, directory: Path, settings: JournalSettings, files_on: FileSystem) -> None:
         self._directory = directory
@@ -41,8 +41,11 @@ class Disk:
         self._ballast = directory / "ballast"
 
     def free_bytes(self) -> int:
-        """What this process could still write."""
-        return self._files_on.free_bytes(self._directory)
+        """What this process could still write; 0 if the disk does not say."""
+        try:
+            return self._files_on.free_bytes(self._directory)
+        except OSError:
+            return 0
 
     def spare_bytes(self) -> int:
         """What is free beside the ballast, whether that is set aside now or given back."""
@@ -54,7 +57,7 @@ class Disk:
 
     def over_budget(self) -> bool:
         """Whether the folder takes more than it may."""
-        return files.size_bytes(self._directory, self._files_on) > self._settings.disk_budget_bytes
+        return self._taken_bytes() > self._settings.disk_budget_bytes
 
     def tight(self) -> bool:
         """Whether synced records should go before their time."""
@@ -62,14 +65,17 @@ class Disk:
 
     def room_bytes(self) -> int:
         """What may still be written before intake stops."""
-        budget = self._settings.disk_budget_bytes - files.size_bytes(self._directory, self._files_on)
+        budget = self._settings.disk_budget_bytes - self._taken_bytes()
         return max(min(self.spare_bytes() - self._settings.free_bytes_min, budget), 0)
 
     def release_ballast(self) -> bool:
-        """Give the ballast back to the disk; True if there was some."""
+        """Give the ballast back to the disk; True if there was some and the disk took it."""
         if not self._set_aside():
             return False
-        self._files_on.remove(self._ballast)
+        try:
+            self._files_on.remove(self._ballast)
+        except OSError:
+            return False
         return True
 
     def keep_ballast(self) -> None:
@@ -80,7 +86,16 @@ class Disk:
         try:
             self._files_on.reserve(self._ballast, size)
         except OSError:
-            self._files_on.remove(self._ballast)  # no room after all: the next pruning tries again
+            self.release_ballast()  # no room after all: the next pruning tries again
 
     def _set_aside(self) -> bool:
-        return self._files_on.exists(self._ballast)
+        try:
+            return self._files_on.exists(self._ballast)
+        except OSError:
+            return False
+
+    def _taken_bytes(self) -> int:
+        try:
+            return files.size_bytes(self._directory, self._files_on)
+        except OSError:
+            return 0

@@ -18,7 +18,7 @@ from edge.journal.filesystem import LOCAL, FileSystem
 from edge.journal.older import EVERYTHING, older_epochs
 from edge.journal.opening import Birth, Site
 from edge.journal.retention import Retention
-from edge.journal.store import Reader, Store
+from edge.journal.store import Reader, Store, telling
 from edge.journal.verify import ChainReport, Progress, verify_directory
 from protocol.errors import RecordError
 from protocol.records import ClockQuality, Record, encode_record, genesis_digest, next_digest
@@ -56,8 +56,8 @@ class Journal:
         self._quality: tuple[int, int, ClockQuality] | None = None
         self._failed = False
         self._older: tuple[int, tuple[Older, ...]] | None = None
-        self._store, self.birth = self._opened()
-        self._reader = Reader(self._store.path, site.disk)
+        self._doubtful = False
+        self._store, self._reader, self.birth = self._opened()
         self._disk.keep_ballast()
 
     @classmethod
@@ -80,22 +80,32 @@ class Journal:
         """
         database.check_library()
         boot_id = boot_id or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        disk.make_folder(directory)
-        lock = files.take_lock(directory, disk)
+        with telling():
+            disk.make_folder(directory)
+            lock = files.take_lock(directory, disk)
         try:
             return cls(Site(directory, gateway, boot_id, clock, random, disk), settings, lock)
         except BaseException:
             os.close(lock)
             raise
 
-    def _opened(self) -> tuple[Store, Birth]:
+    def _opened(self) -> tuple[Store, Reader, Birth]:
         try:
-            return opening.open_current(self._site)
+            return self._open_current()
         except JournalError:
             # Even opening writes a little. If the disk is full, the ballast is what makes that possible.
             if not (self._disk.low() and self._disk.release_ballast()):
                 raise
-            return opening.open_current(self._site)
+            return self._open_current()
+
+    def _open_current(self) -> tuple[Store, Reader, Birth]:
+        with telling():
+            store, birth = opening.open_current(self._site)
+            try:
+                return store, Reader(store.path, self._site.disk), birth
+            except BaseException:
+                store.close()
+                raise
 
     @property
     def directory(self) -> Path:
@@ -156,6 +166,7 @@ class Journal:
     def append_groups(self, groups: Sequence[Sequence[Body]]) -> list[Outcome]:
         """Save several groups in one transaction; a group that cannot be encoded fails alone."""
         try:
+            self._certain()
             self._store.ready()
         except JournalError as error:
             return [error for _ in groups]
@@ -193,6 +204,11 @@ class Journal:
             if error.code != "journal.full" or not self._disk.release_ballast():
                 raise
             self._store.insert(rows)
+
+    def _certain(self) -> None:
+        """If a change of files was broken off, find out which one is current. Raises JournalError."""
+        if self._doubtful:
+            self.repair()
 
     def _with_room(self, work: Callable[[], _T]) -> _T:
         """Do what moves marks or frees space; if the disk is full, with the ballast given back."""
@@ -260,6 +276,7 @@ class Journal:
         `server_time_ms` is the time its ack signs; what is kept how long is counted in it. Raises
         JournalError `journal.range` beyond the head, `journal.epoch` if `epoch` is not the present one.
         """
+        self._certain()
         if epoch not in {None, self.epoch}:
             raise JournalError("what was acknowledged is of an epoch that is over", code="journal.epoch")
         if not 0 <= through <= self.head:
@@ -272,6 +289,7 @@ class Journal:
 
     def quarantined(self, seq: int, code: str) -> None:
         """The cloud holds record `seq` but could not apply it, for the reason `code`."""
+        self._certain()
         self._with_room(lambda: self._store.change(("note_quarantined", {"seq": seq, "code": code})))
 
     def quarantine(self) -> dict[int, str]:
@@ -289,30 +307,39 @@ class Journal:
         """Go on in a new file that carries whatever is not acknowledged; the old one is kept until it is.
 
         `everything` carries also what is acknowledged and still kept, of older epochs too: for a cloud that
-        was restored from before them; its reason is EVERYTHING. Raises JournalError; then the old epoch goes on.
+        was restored from before them; the reason is EVERYTHING then. Raises JournalError; then the old epoch
+        goes on, or the new one if its
+        file had its name already: what comes next finds out.
         """
+        self._certain()
 
         def build() -> tuple[Store, Birth]:
-            found = opening.examine_all(self._site)
-            if any(one.damage for one in found):
-                self.repair()
+            with telling():
                 found = opening.examine_all(self._site)
-            why = EVERYTHING if everything else reason
-            return opening.next_epoch(self._site, why, found, everything=everything)
+                if any(one.damage for one in found):
+                    self.repair()
+                    found = opening.examine_all(self._site)
+                why = EVERYTHING if everything else reason
+                return opening.next_epoch(self._site, why, found, everything=everything)
 
-        self._switch(*self._with_room(build))
+        self._doubtful = True
+        store, birth = self._with_room(build)
+        with telling():
+            reader = Reader(store.path, self._site.disk)
+        self._switch(store, reader, birth)
 
     def repair(self) -> Birth:
         """Examine every file again, as at a start: damage is set aside and what is intact carried on."""
+        self._doubtful = True
         self._reader.close()
         self._store.close()
-        store, birth = self._opened()
-        self._store, self._reader, self.birth = store, Reader(store.path, self._site.disk), birth
-        return birth
+        self._store, self._reader, self.birth = self._opened()
+        self._doubtful = False
+        return self.birth
 
-    def _switch(self, store: Store, birth: Birth) -> None:
+    def _switch(self, store: Store, reader: Reader, birth: Birth) -> None:
         old_store, old_reader = self._store, self._reader
-        self._store, self._reader, self.birth = store, Reader(store.path, self._site.disk), birth
+        self._store, self._reader, self.birth, self._doubtful = store, reader, birth, False
         old_reader.close()
         old_store.close()
 
@@ -325,13 +352,18 @@ class Journal:
 
         Returns how many rows and files went; call again until 0. Raises JournalError.
         """
-        gone = self._with_room(lambda: self._retention.step(self._store))
+        self._certain()
+        gone = self._with_room(self._pruned)
         if gone:
             self._older = None
         else:
             self._disk.keep_ballast()
             self._with_room(self._store.checkpoint)
         return gone
+
+    def _pruned(self) -> int:
+        with telling():
+            return self._retention.step(self._store)
 
     def intake_allowed(self) -> Intake:
         """Whether a weighing may be taken: room on the disk, and a journal that takes appends."""

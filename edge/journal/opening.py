@@ -97,6 +97,7 @@ def open_current(site: Site) -> tuple[Store, Birth]:
         store, birth = next_epoch(site, "damaged", found)
     elif current is not None:
         store, birth = Store(current.path, site.disk), Birth("continued")
+        store.settle()
     else:
         store, birth = _first(site), Birth("first")
     aside = tuple(files.set_aside(one.path, site.disk) for one in damaged)

@@ -7,14 +7,16 @@ open, since closing it would drop SQLite's locks; a WAL has none.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from edge.journal.database import PAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from edge.journal.filesystem import FileSystem, OpenFile
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _LOCAL_MAX: Final = PAGE_BYTES - 35
 _LOCAL_MIN: Final = (PAGE_BYTES - 12) * 32 // 255 - 23
 _OVERFLOW: Final = PAGE_BYTES - 4
+_READ_TRIES: Final = 5
 _PAYLOAD_MAX: Final = 16 * 1024
 _WAL_HEADER: Final = 32
 _FRAME_HEADER: Final = 24
@@ -42,29 +45,30 @@ def wal_path(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
-def wal_frames(path: Path, disk: FileSystem) -> list[WalFrame]:
+def wal_frames(path: Path, disk: FileSystem, *, strict: bool = False) -> list[WalFrame]:
     """Frames of the WAL's current generation up to its last commit, whether their checksums hold or not.
 
     SQLite silently stops reading at the first damaged frame; a last index beyond the one it reads to means
-    that committed rows would be forgotten.
+    that committed rows would be forgotten. A block that cannot be read is a block of nothing, or if `strict`
+    raises OSError.
     """
     try:
         wal = disk.open(wal_path(path))
     except FileNotFoundError:
         return []
     try:
-        return _frames(wal)
+        return _frames(wal.read if strict else partial(_read, wal), wal.size_bytes())
     finally:
         wal.close()
 
 
-def _frames(wal: OpenFile) -> list[WalFrame]:
-    salts = _generation(wal)
+def _frames(read: Callable[[int, int], bytes], size_bytes: int) -> list[WalFrame]:
+    salts = _generation(read)
     frames: list[WalFrame] = []
     committed = 0
-    for index in range(1, (wal.size_bytes() - _WAL_HEADER) // _FRAME + 1):
+    for index in range(1, (size_bytes - _WAL_HEADER) // _FRAME + 1):
         offset = _WAL_HEADER + (index - 1) * _FRAME
-        header = _read(wal, _FRAME_HEADER, offset)
+        header = read(_FRAME_HEADER, offset)
         if len(header) == _FRAME_HEADER and header[8:16] == salts:
             page, size = struct.unpack_from(">II", header)
             frames.append(WalFrame(index, page, offset + _FRAME_HEADER))
@@ -72,12 +76,12 @@ def _frames(wal: OpenFile) -> list[WalFrame]:
     return frames[:committed]
 
 
-def _generation(wal: OpenFile) -> bytes:
+def _generation(read: Callable[[int, int], bytes]) -> bytes:
     """The salts of the frames that count: the header's, or the first frame's if the header is damaged."""
-    header = _read(wal, _WAL_HEADER, 0)
+    header = read(_WAL_HEADER, 0)
     if len(header) == _WAL_HEADER and _header_holds(header):
         return header[16:24]
-    return _read(wal, 8, _WAL_HEADER + 8)
+    return read(8, _WAL_HEADER + 8)
 
 
 def _header_holds(header: bytes) -> bool:
@@ -170,11 +174,13 @@ class PageFile:
 
 
 def _read(file: OpenFile | None, length: int, offset: int) -> bytes:
-    """What the file says; a block that the disk cannot read any more is a block of nothing."""
-    try:
-        return file.read(length, offset) if file is not None else b""
-    except OSError:
+    """What the file says; a block that the disk cannot read, asked again and again, is a block of nothing."""
+    if file is None:
         return b""
+    for _ in range(_READ_TRIES):
+        with contextlib.suppress(OSError):
+            return file.read(length, offset)
+    return b""
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

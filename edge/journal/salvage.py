@@ -46,10 +46,14 @@ class Salvage:
         self._scratch = path.with_name(path.name + ".salvage")
         disk.remove(self._scratch)
         self._sorted = apsw.Connection(str(self._scratch), vfs=disk.vfs)
-        database.pragma(self._sorted, "journal_mode", "OFF")
-        database.pragma(self._sorted, "synchronous", 0)
-        self._sorted.execute(QUERIES["salvage_table"])
-        self._collect(path)
+        try:
+            database.pragma(self._sorted, "journal_mode", "OFF")
+            database.pragma(self._sorted, "synchronous", 0)
+            self._sorted.execute(QUERIES["salvage_table"])
+            self._collect(path)
+        except BaseException:
+            self._sorted.close(True)
+            raise
 
     def _collect(self, path: Path) -> None:
         pages = PageFile(path, wal_frames(path, self._disk), self._disk)

@@ -7,6 +7,7 @@ records' meaning.
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,17 +60,23 @@ class Store:
         self.path = path
         self._disk = disk
         self._writer: apsw.Connection | None = database.open_writer(path, disk)
-        self.state = read_state(self._writer)
-        self.head, self.head_digest = self._read_head(self._writer)
+        try:
+            self.state = read_state(self._writer)
+            self.head, self.head_digest = self._read_head(self._writer)
+        except BaseException:
+            self._drop_writer()
+            raise
 
     @classmethod
     def create(cls, path: Path, state: State, disk: FileSystem) -> Store:
         """Make the file of a new epoch; `state` is as a newborn's, its anchor the genesis digest."""
         connection = database.create(path, disk)
-        values = msgspec.structs.asdict(state)
-        values["genesis"] = genesis_digest(state.gateway, state.epoch)
-        connection.execute(QUERIES["create_journal"], values)
-        connection.close()
+        try:
+            values = msgspec.structs.asdict(state)
+            values["genesis"] = genesis_digest(state.gateway, state.epoch)
+            connection.execute(QUERIES["create_journal"], values)
+        finally:
+            connection.close(True)
         return cls(path, disk)
 
     def ready(self) -> None:
@@ -77,12 +84,45 @@ class Store:
 
         Raises JournalError `journal.failed` while the disk does not answer.
         """
-        if self._writer is None:
+        self._answering()
+
+    def settle(self) -> None:
+        """Put on the disk what was only read from a cache: a killed process may not have synced it.
+
+        Then what is read here stays true. Raises JournalError.
+        """
+        try:
+            writer = self._certain()
             try:
-                checkpoint(self._reopen())
-            except apsw.Error as error:
-                self._drop_writer()
-                raise failure(error) from error
+                checkpoint(writer)
+            except apsw.BusyError:  # somebody reads an older state of it: the WAL at least is synced
+                writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            self._drop_writer()
+            raise failure(error) from error
+
+    def complete(self) -> None:
+        """Everything is in the main file and synced, so that it may be renamed. Raises JournalError."""
+        try:
+            checkpoint(self._certain())
+        except apsw.Error as error:
+            self._drop_writer()
+            raise failure(error) from error
+
+    def _answering(self) -> apsw.Connection:
+        try:
+            return self._certain()
+        except apsw.Error as error:
+            self._drop_writer()
+            raise failure(error) from error
+
+    def _certain(self) -> apsw.Connection:
+        """The writer. After a failure the disk may lack what its cache still shows, so it is written anew."""
+        if self._writer is not None:
+            return self._writer
+        writer = self._reopen()
+        checkpoint(writer)
+        return writer
 
     def insert(self, rows: Sequence[Row]) -> None:
         """Append consecutive rows; they are durable when this returns.
@@ -90,7 +130,7 @@ class Store:
         Raises JournalError: `journal.full`, `journal.failed` (nothing of it was saved),
         `journal.unsure` (the disk does not answer, so nobody can tell).
         """
-        writer = self._writer or self._reopen()
+        writer = self._answering()
         try:
             if len(rows) == 1:
                 writer.execute(QUERIES["insert_record"], rows[0])
@@ -111,7 +151,7 @@ class Store:
                 checkpoint(writer)
             if saved:
                 return
-        except apsw.Error as error:
+        except (apsw.Error, OSError) as error:
             self._drop_writer()
             raise JournalError(
                 f"it cannot be told whether the record was saved: {error}; check the disk",
@@ -122,7 +162,7 @@ class Store:
     def _left_over(self, writer: apsw.Connection) -> bool:
         """Whether the WAL holds a whole transaction that SQLite gave up: a restart would bring it back."""
         frames, _ = writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-        return any(frame.index > frames for frame in wal_frames(self.path, self._disk))
+        return any(frame.index > frames for frame in wal_frames(self.path, self._disk, strict=True))
 
     def _reopen(self) -> apsw.Connection:
         self._drop_writer()
@@ -134,7 +174,8 @@ class Store:
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.close(True)
+            with contextlib.suppress(apsw.Error):  # what it could not do on closing, the next opening does
+                writer.close(True)
 
     def _read_head(self, connection: apsw.Connection) -> tuple[int, bytes]:
         row = connection.execute(QUERIES["head"]).fetchone()
@@ -143,7 +184,7 @@ class Store:
     def change(self, *statements: tuple[str, dict[str, Any]]) -> None:
         """Run named statements in one transaction and read the state anew. Raises JournalError."""
         try:
-            writer = self._writer or self._reopen()
+            writer = self._certain()
             with writer:
                 for name, values in statements:
                     writer.execute(QUERIES[name], values)
@@ -163,9 +204,13 @@ class Store:
         self.change(*statements)
 
     def acked_before(self, time_ms: int) -> int:
-        """The last seq whose ack was signed before the hour of `time_ms`, 0 if none."""
-        writer = self._writer or self._reopen()
-        row: Any = writer.execute(QUERIES["acked_before"], (time_ms // HOUR_MS,)).fetchone()
+        """The last seq whose ack was signed before the hour of `time_ms`, 0 if none. Raises JournalError."""
+        try:
+            writer = self._certain()
+            row: Any = writer.execute(QUERIES["acked_before"], (time_ms // HOUR_MS,)).fetchone()
+        except apsw.Error as error:
+            self._drop_writer()
+            raise failure(error) from error
         return row[0] or 0
 
     def prune(self, through: int) -> None:
@@ -178,7 +223,7 @@ class Store:
     def shrink(self) -> int:
         """Give a portion of the file's free pages back to the disk; returns how many. Raises JournalError."""
         try:
-            writer = self._writer or self._reopen()
+            writer = self._certain()
             before = int(database.pragma(writer, "freelist_count"))
             if before:
                 database.pragma(writer, "incremental_vacuum", _VACUUM_PAGES)
@@ -194,7 +239,7 @@ class Store:
         Done in quiet moments, it spares an append from doing it.
         """
         try:
-            writer = self._writer or self._reopen()
+            writer = self._certain()
             writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.Error as error:
             self._drop_writer()
@@ -287,7 +332,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the connection."""
-        with self._lock:
+        with self._lock, contextlib.suppress(apsw.Error):
             self._connection.close(True)
 
 
@@ -322,9 +367,18 @@ def checkpoint(connection: apsw.Connection) -> None:
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
-def failure(error: apsw.Error) -> JournalError:
-    """Say in our words what SQLite could not do."""
-    if isinstance(error, apsw.FullError):
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """Whatever the disk refuses in here is told as a JournalError."""
+    try:
+        yield
+    except (apsw.Error, OSError) as error:
+        raise failure(error) from error
+
+
+def failure(error: apsw.Error | OSError) -> JournalError:
+    """Say in our words what SQLite or the file system could not do."""
+    if isinstance(error, apsw.FullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
         return JournalError("the disk is full; nothing was saved", code="journal.full")
     return JournalError(f"nothing was saved: {error}; check the disk", code="journal.failed")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.proof.breakers import BREAKER
 from tests.proof.clocks.clocks import CLOCKS
 from tests.proof.disk.crashes import CRASHES
+from tests.proof.disk.faults import FAULTS
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.processes.kills import KILLED
 from tests.proof.processes.lies import LIED_TO
@@ -12,7 +13,18 @@ from tests.proof.restore.row import RESTORE
 from tests.proof.row import Row
 from tests.proof.simulation.schedules import SAME_RUN, SCHEDULES
 
-ROWS: tuple[Row, ...] = (CRASHES, SCHEDULES, SAME_RUN, DELIVERIES, KILLED, LIED_TO, CLOCKS, BREAKER, RESTORE)
+ROWS: tuple[Row, ...] = (
+    CRASHES,
+    FAULTS,
+    SCHEDULES,
+    SAME_RUN,
+    DELIVERIES,
+    KILLED,
+    LIED_TO,
+    CLOCKS,
+    BREAKER,
+    RESTORE,
+)
 
 
 def row_of(row_id: str) -> Row:

@@ -31,7 +31,9 @@ _SHARE: Final = 60
 """States of one sequence at least: fewer sequences rather than fewer states."""
 _LONG_MAX: Final = 12
 _TWICE_EVERY: Final = 24
-"""Of so many states one is cut again while it recovers,"""
+"""Of so many states one is cut again while it recovers, and at one the process is killed first,"""
+KILLED: Final = "k"
+"""After a point: no power cut but a killed process, whose successor's recovery is cut."""
 _TWICE: Final = 8
 """at so many points."""
 
@@ -118,11 +120,15 @@ class Explorer:
 
     def _explore(self, recording: Recording, points: list[Point], wanted: int) -> None:
         for point, promise, state in recording.states(points):
-            if self._judged(state, promise, str(point), 1) and self._chance.random() * _TWICE_EVERY < 1:
-                self._once_more(state, promise, point, wanted)
+            new = self._judged(state, promise, str(point), 1)
+            match self._chance.randrange(_TWICE_EVERY):
+                case 0 if new:
+                    self._once_more(self._judge.again(state, promise), str(point), wanted)
+                case 1:
+                    recovery = self._judge.killed(*recording.before(point), recording.boot)
+                    self._once_more(recovery, f"{point}{KILLED}", wanted)
 
-    def _once_more(self, state: dict[str, bytes], promise: Promise, first: Point, wanted: int) -> None:
-        recovery = self._judge.again(state, promise)
+    def _once_more(self, recovery: Recording, first: str, wanted: int) -> None:
         points = list(recovery.points(self._chance))
         some = self._chance.sample(points, min(_TWICE, len(points), max(wanted - self.count, 0)))
         for point, owed, left in recovery.states(sorted(some)):
@@ -143,7 +149,11 @@ def _replay(key: str) -> Part:
         recording = record(folder / "work", seed, path)
         broken: list[str] = []
         for life, text in enumerate(where, 1):
-            ((_, promise, state),) = recording.states([Point.parse(text)])
+            point = Point.parse(text.removesuffix(KILLED))
+            if text.endswith(KILLED):
+                recording = judge.killed(*recording.before(point), recording.boot)
+                continue
+            ((_, promise, state),) = recording.states([point])
             _, broken = judge.recovers(state, promise, life)
             if life < len(where):
                 recording = judge.again(state, promise)

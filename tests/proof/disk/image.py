@@ -138,6 +138,14 @@ class Image:
             for name, inode in names.items()
         }
 
+    def names_seen(self) -> dict[str, int]:
+        """The names as the machine sees them while it has power."""
+        names = dict(self.names)
+        for one in self.pending:
+            if isinstance(one, Naming):
+                rename(names, one)
+        return names
+
     def everything(self) -> Kept:
         """As a killed process leaves it: the kernel still writes all of it."""
         return Kept((1 << len(self.pending)) - 1)

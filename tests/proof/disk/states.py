@@ -55,6 +55,7 @@ class Recording:
     image: Image
     log: Sequence[Event | Mark]
     begin: int = 0
+    boot: str = ""
 
     def points(self, chance: random.Random) -> Iterator[Point]:
         """Every crash that leaves something another one has not left, as far as can be told here."""
@@ -67,6 +68,16 @@ class Recording:
             newest = not isinstance(event, Mark)
             for kept in image.choices(chance, newest=newest):
                 yield Point(index + 1, kept)
+
+    def before(self, point: Point) -> tuple[Image, Promise]:
+        """The disk and what was promised, at this moment."""
+        image, promise = self.image.copy(), Promise()
+        for event in self.log[: point.after]:
+            if isinstance(event, Mark):
+                promise = event.promise
+            else:
+                image.take(event)
+        return image, promise
 
     def states(self, points: Sequence[Point]) -> Iterator[tuple[Point, Promise, dict[str, bytes]]]:
         """The folder at each point, the points ascending, and what was promised then."""
@@ -95,7 +106,7 @@ def record(folder: Path, seed: str, path: str) -> Recording:
             machine.do(path[-1])
     finally:
         machine.close()
-    return Recording(Image(), machine.log, max(begin - 1, 0))
+    return Recording(Image(), machine.log, max(begin - 1, 0), machine.boot)
 
 
 def digest_of(state: State) -> bytes:
@@ -128,20 +139,32 @@ class Judge:
         new = name not in self.seen
         if new:
             make(self.folder, state)
-            self.seen[name] = reopened(self.folder, LOCAL, name, life)
+            self.seen[name] = reopened(self.folder, LOCAL, name, f"{BOOT}-after-{life}")
         found = self.seen[name]
         return new, [found] if isinstance(found, str) else list(promise.broken_by(found))
 
     def again(self, state: State, promise: Promise) -> Recording:
         """The recovery from a state, recorded, with what is owed from its every step on."""
+        before = self.seen.get(digest_of(state))
+        if not isinstance(before, str | None) and before.salvaged:
+            promise = replace(promise, together=())
+        return self._recorded(Image.of(state), state, promise)
+
+    def killed(self, image: Image, promise: Promise, boot: str) -> Recording:
+        """The same of a killed process, whose successor sees all that was written, certain or not."""
+        return self._recorded(image.copy(), image.state(image.everything()), promise, boot)
+
+    def _recorded(
+        self, image: Image, state: State, promise: Promise, boot: str = f"{BOOT}-after-1"
+    ) -> Recording:
         make(self.folder, state)
-        image = Image.of(state)
-        numbers = {(self.folder / name).stat().st_ino: number for name, number in image.names.items()}
+        names = image.names_seen()
+        numbers = {(self.folder / name).stat().st_ino: number for name, number in names.items()}
         log: list[Event | Mark] = [Mark(promise)]
         disk = Disk(self.folder)
         disk.on_event = lambda event: log.append(_renumbered(event, numbers))
         try:
-            reopened(self.folder, disk, digest_of(state), 1, _Owing(promise, log))
+            reopened(self.folder, disk, digest_of(state), boot, _Owing(promise, log))
         finally:
             disk.close()
         return Recording(image, log)
@@ -178,11 +201,11 @@ def _renumbered(event: Event, numbers: dict[int, int]) -> Event:
 
 
 def reopened(
-    folder: Path, disk: FileSystem, name: bytes, life: int, owing: _Owing | None = None
+    folder: Path, disk: FileSystem, name: bytes, boot: str, owing: _Owing | None = None
 ) -> Found | str:
     """What the agent's own recovery makes of the folder, or how it failed; the journal goes on from there."""
     try:
-        journal = open_journal(folder, disk, f"{name.hex()}.{life}", f"{BOOT}-after-{life}")
+        journal = open_journal(folder, disk, f"{name.hex()}.{boot}", boot)
         try:
             found = examine(journal, disk)
             if owing is not None:

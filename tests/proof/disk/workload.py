@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import apsw
 
 from edge.config import JournalSettings
+from edge.errors import JournalError
 from edge.journal import Journal
 from protocol.bodies import GatewayStopped
 from tests.edge.journal.site import BOOT, DAY_MS, GATEWAY, NOW_MS, HandClock, weighing
@@ -94,6 +95,11 @@ class Machine:
             raise RuntimeError("no journal is open")
         return self._journal
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a journal to work with: opening may have failed."""
+        return self._journal is not None
+
     def begin(self) -> None:
         """A journal with a little history: five records, two of them acknowledged."""
         self.start()
@@ -120,17 +126,21 @@ class Machine:
         self.promise = promise
         self.log.append(Mark(promise))
 
+    @property
+    def boot(self) -> str:
+        """The kernel's present boot."""
+        return f"{BOOT}-{self._boots}"
+
     def start(self) -> None:
         """Open the journal, in a boot of its own."""
         self._boots += 1
-        boot = f"{BOOT}-{self._boots}"
-        self._journal = open_journal(self.folder, self._disk, f"{self.seed}.{self._boots}", boot)
+        self._journal = open_journal(self.folder, self._disk, f"{self.seed}.{self._boots}", self.boot)
         self.owe(replace(self.promise, marks=frozenset({(self.journal.epoch, self.journal.acked)})))
 
     def stop(self, *, cleanly: bool) -> None:
         """Leave the journal."""
-        self.journal.close() if cleanly else abandon(self.journal)
-        self._journal = None
+        journal, self._journal = self.journal, None
+        journal.close() if cleanly else abandon(journal)
 
     def append(self, count: int) -> None:
         """Save so many weighings together."""
@@ -140,7 +150,14 @@ class Machine:
         """Save in one transaction: while it is under way any of it may be there, but then all of it."""
         under_way = Mark(self.promise)
         self.log.append(under_way)
-        digests = tuple(entry.digest for entry in save())
+        before_g = self._grams
+        try:
+            digests = tuple(entry.digest for entry in save())
+        except JournalError as error:
+            if error.code == "journal.unsure":
+                masses_g = frozenset(range(before_g + 1, self._grams + 1))
+                self.owe(replace(self.promise, unsure=self.promise.unsure | masses_g))
+            raise
         known = self.promise.known | frozenset(digests)
         under_way.promise = replace(self.promise, known=known, together=digests)
         self.owe(replace(self.promise, known=known, owed=self.promise.owed | frozenset(digests)))
@@ -187,6 +204,9 @@ def _groups(machine: Machine) -> None:
 
     def save() -> list[Entry]:
         outcomes = machine.journal.append_groups(bodies)
+        for outcome in outcomes:
+            if isinstance(outcome, JournalError):
+                raise outcome
         assert isinstance(outcomes[1], Exception), "a record beyond all size was taken"
         return [entry for outcome in outcomes if isinstance(outcome, list) for entry in outcome]
 
@@ -205,20 +225,21 @@ def _across_a_checkpoint(machine: Machine) -> None:
 
 
 def _full(machine: Machine) -> None:
-    disk, left = machine.disk, [1]
+    disk, left, before = machine.disk, [1], machine.disk.fault
 
     def full(operation: str, name: str) -> Fault | None:
         if operation == "write" and name.endswith("-wal") and left[0]:
             left[0] -= 1
             return Fault.ENOSPC
-        return None
+        return before(operation, name)
 
     disk.fault, disk.spare_bytes = full, 0
-    machine.append(1)
-    disk.fault = lambda _operation, _name: None
-    while machine.journal.prune():
-        pass
-    disk.spare_bytes = _ROOM
+    try:
+        machine.append(1)
+        while machine.journal.prune():
+            pass
+    finally:
+        disk.fault, disk.spare_bytes = before, _ROOM
     machine.journal.prune()
 
 
@@ -248,11 +269,13 @@ def _migrate(machine: Machine) -> None:
     journal = machine.journal
     path = str(machine.folder / f"{journal.epoch:016x}.journal")
     machine.stop(cleanly=True)
+    fault, machine.disk.fault = machine.disk.fault, lambda _operation, _name: None
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=machine.disk.vfs)
     connection.pragma("synchronous", 2)
     connection.execute("BEGIN; DROP TABLE acks; DROP TABLE quarantined; PRAGMA user_version = 1; COMMIT")
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     connection.close()
+    machine.disk.fault = fault
     machine.start()
 
 
