@@ -48,7 +48,7 @@ SELECT id, drop_point_id, state = 'revoked' FROM gateways WHERE id = ANY(%(gatew
 SELECT DISTINCT ON (gateway_id, epoch, seq) gateway_id, epoch, seq, digest
   FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[]) AS wanted (gateway_id, epoch, seq)
   JOIN records USING (gateway_id, epoch, seq)
- ORDER BY gateway_id, epoch, seq, carried_epoch NULLS FIRST
+ ORDER BY gateway_id, epoch, seq, carried_epoch NULLS FIRST, carried_seq
 
 -- name: read_stored
 SELECT id FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[]) AS wanted (gateway_id, epoch, seq)
@@ -162,7 +162,8 @@ WITH taken AS (
            AS v (id, gateway_id, epoch, own, seq)
       JOIN records o ON (o.gateway_id, o.epoch, o.seq, o.id) = (v.gateway_id, v.epoch, v.own, v.id)
       JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq)
-     ORDER BY v.id, r.carried_epoch IS NOT DISTINCT FROM o.carried_epoch DESC, r.carried_epoch NULLS FIRST
+     ORDER BY v.id, r.carried_epoch IS NOT DISTINCT FROM o.carried_epoch DESC, r.carried_epoch NULLS FIRST,
+              r.carried_seq
 ), voided AS (
     UPDATE weighings w SET voided_by = t.void_id FROM taken t WHERE w.id = t.weighing_id AND w.voided_by IS NULL
     RETURNING w.id, w.account_id, w.points, w.pending, w.net_g, w.material, w.drop_point_id, w.gateway_id
@@ -186,7 +187,8 @@ WITH taken AS (
            AS v (id, gateway_id, epoch, own, seq)
       JOIN records o ON (o.gateway_id, o.epoch, o.seq, o.id) = (v.gateway_id, v.epoch, v.own, v.id)
       JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq)
-     ORDER BY v.id, r.carried_epoch IS NOT DISTINCT FROM o.carried_epoch DESC, r.carried_epoch NULLS FIRST
+     ORDER BY v.id, r.carried_epoch IS NOT DISTINCT FROM o.carried_epoch DESC, r.carried_epoch NULLS FIRST,
+              r.carried_seq
 )
 SELECT id FROM unnest(%(ids)s::uuid[]) AS v (id)
  WHERE NOT EXISTS (SELECT FROM taken t JOIN weighings w ON w.id = t.weighing_id WHERE t.void_id = v.id)
@@ -211,9 +213,9 @@ DELETE FROM gaps WHERE gateway_id = %s AND epoch = %s AND first = %s AND last = 
 -- name: read_gaps
 SELECT g.gateway_id, g.epoch, g.first, g.last,
        (SELECT digest FROM records r WHERE (r.gateway_id, r.epoch, r.seq) = (g.gateway_id, g.epoch, g.first - 1)
-         ORDER BY carried_epoch NULLS FIRST LIMIT 1),
+         ORDER BY carried_epoch NULLS FIRST, carried_seq LIMIT 1),
        (SELECT digest FROM records r WHERE (r.gateway_id, r.epoch, r.seq) = (g.gateway_id, g.epoch, g.last + 1)
-         ORDER BY carried_epoch NULLS FIRST LIMIT 1)
+         ORDER BY carried_epoch NULLS FIRST, carried_seq LIMIT 1)
   FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[]) AS wanted (gateway_id, epoch) JOIN gaps g USING (gateway_id, epoch)
  ORDER BY 1, 2, 3
 
