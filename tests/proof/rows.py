@@ -7,6 +7,7 @@ from tests.proof.clocks.clocks import CLOCKS
 from tests.proof.disk.crashes import CRASHES
 from tests.proof.disk.faults import FAULTS
 from tests.proof.histories.deliveries import DELIVERIES
+from tests.proof.histories.equivalence import EQUIVALENCE
 from tests.proof.processes.kills import KILLED
 from tests.proof.processes.lies import LIED_TO
 from tests.proof.restore.row import RESTORE

@@ -305,9 +305,10 @@ class ModelLink:
         return {each: GatewayView(each, rows[each].drop_point, rows[each].revoked) for each in known}
 
     async def read_known(self, places: Sequence[Place]) -> dict[Place, bytes]:
-        """Committed digests at these places, of records that came by themselves."""
-        records = (await self._ask()).records
-        return {place: row[5] for place in places for row in records.get(place, ()) if row[7] is None}
+        """Committed digests at these places."""
+        tables = await self._ask()
+        found = ((place, _digest(tables, place)) for place in places)
+        return {place: digest for place, digest in found if digest is not None}
 
     async def read_stored(self, places: Iterable[Place]) -> frozenset[bytes]:
         """Ids of the records stored at these places."""
@@ -357,6 +358,8 @@ class ModelLink:
             tables.gaps[key] = tuple(sorted((gap.first, gap.last) for gap in gaps))
         await self.project(effects, packed)
         tables.cursors.update(effects.cursors)
+        for key in effects.gaps:
+            _resolve_alarms(tables, key)
 
     async def project(self, effects: Effects, packed: None) -> None:
         """Apply everything but cursors."""
@@ -434,14 +437,24 @@ def _compare(tables: Tables, effects: Effects, view: View) -> None:
             raise StaleError("a gap changed")
 
 
+def _resolve_alarms(tables: Tables, key: EpochKey) -> None:
+    """Nobody needs to look for what came in after all."""
+    for number, alarm in list(tables.alarms.items()):
+        detail = dict(alarm.detail)
+        if alarm.code == "epoch.gap" and not alarm.resolved and (alarm.gateway, detail["epoch"]) == key:
+            missing = tables.gaps.get(key, ())
+            if not any(first <= detail["last"] and last >= detail["first"] for first, last in missing):
+                tables.alarms[number] = alarm._replace(resolved=True)
+
+
 def _gap(tables: Tables, key: EpochKey, first: int, last: int) -> Gap:
     before = genesis_digest(*key) if first == 1 else _digest(tables, (*key, first - 1))
     return Gap(first, last, before, _digest(tables, (*key, last + 1)))
 
 
 def _digest(tables: Tables, place: Place) -> bytes | None:
-    """The digest at a place; of several, that of the record which came by itself."""
+    """The digest at a place; of several, that of the record which came by itself, or first."""
     rows = tables.records.get(place, ())
     if not rows:
         return None
-    return min(rows, key=lambda row: (row[7] is not None, row[7] or 0))[5]
+    return min(rows, key=lambda row: (row[7] is not None, row[7] or 0, row[8] or 0))[5]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from cloud.ingest.effects import QuarantineRow, WeighingRow
-from cloud.ingest.storage import StoredError
+from cloud.ingest.storage import StoredError, UnfitError
 from cloud.kit.ids import derived_id
 from protocol.bodies import HolderKind
 from tests.proof.simulation import store_ledger as ledger
 from tests.proof.simulation.store_tables import (
+    AlarmRow,
     BinRow,
     ClaimRow,
     HeldRow,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tests.proof.simulation.store_tables import Tables
 
 CLOCK_SYNCED = 3
+INT32_MAX = 2**31 - 1
 
 
 def project(tables: Tables, effects: Effects, new_id: Callable[[], UUID]) -> None:
@@ -57,7 +59,8 @@ def project(tables: Tables, effects: Effects, new_id: Callable[[], UUID]) -> Non
     for held in effects.quarantine:
         tables.quarantine.setdefault(held.id, HeldRow(held, "held"))
     for alarm in effects.alarms:
-        tables.alarms[len(tables.alarms)] = (alarm.gateway, alarm.code)
+        detail = tuple(sorted(alarm.detail.items()))
+        tables.alarms[len(tables.alarms)] = AlarmRow(alarm.gateway, alarm.code, detail)
 
 
 def _store(tables: Tables, record: RecordRow) -> None:
@@ -181,7 +184,7 @@ def _meant(tables: Tables, void: VoidRow) -> bytes | None:
     there = tables.records.get((void.gateway, void.epoch, void.weighing_seq), ())
     if own is None or not there:
         return None
-    best = min(there, key=lambda each: (each[7] != own[7], each[7] is not None, each[7] or 0))
+    best = min(there, key=lambda each: (each[7] != own[7], each[7] is not None, each[7] or 0, each[8] or 0))
     return best[3] if best[3] in tables.weighings else None
 
 
@@ -212,6 +215,8 @@ def _open_pickup(tables: Tables, step: CustodyRow) -> bool:
 
 
 def _close_pickup(tables: Tables, step: CustodyRow) -> bool:
+    if int(str(step.fields["bins"])) > INT32_MAX:
+        raise UnfitError("nobody has so many bins")
     found = tables.pickups_at.get(_pickup_at(step), ())
     for each in found:
         row = tables.pickups[each]

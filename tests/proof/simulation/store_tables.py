@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -142,6 +142,15 @@ class EventRow(NamedTuple):
     payload: tuple[tuple[str, object], ...]
 
 
+class AlarmRow(NamedTuple):
+    """Something an operator was told to look at; `detail` as sorted pairs."""
+
+    gateway: str
+    code: str
+    detail: tuple[tuple[str, Any], ...]
+    resolved: bool = False
+
+
 class RateRow(NamedTuple):
     """From when on a material earns so much."""
 
@@ -230,7 +239,7 @@ class Tables:
     movements: MutableMapping[bytes, MovementRow] = field(default_factory=dict)
     kilos: MutableMapping[tuple[str, str], int] = field(default_factory=dict)
     events: MutableMapping[int, EventRow] = field(default_factory=dict)
-    alarms: MutableMapping[int, tuple[str, str]] = field(default_factory=dict)
+    alarms: MutableMapping[int, AlarmRow] = field(default_factory=dict)
     refusals: MutableMapping[tuple[str, str, str], int] = field(default_factory=dict)
 
     def draft(self) -> Tables:
