@@ -43,12 +43,13 @@ async def highest_generation(connection: AsyncConnection) -> int:
     return 1 if row is None else row.value
 
 
-async def insert(connection: AsyncConnection, document: StoredDocument) -> None:
-    """Put a document on its shelf."""
-    await execute(
+async def insert(connection: AsyncConnection, document: StoredDocument) -> bool:
+    """Put a document on its shelf; False if exactly these bytes stand on some shelf already."""
+    inserted = await execute(
         connection,
         "insert into documents (name, generation, version, digest, data, issued_at)"
-        " values (:shelf, :generation, :version, :digest, :data, :issued_at)",
+        " values (:shelf, :generation, :version, :digest, :data, :issued_at)"
+        " on conflict (digest) do nothing",
         {
             "shelf": document.shelf,
             "generation": document.generation,
@@ -58,6 +59,7 @@ async def insert(connection: AsyncConnection, document: StoredDocument) -> None:
             "issued_at": document.issued_at,
         },
     )
+    return inserted == 1
 
 
 async def lock(connection: AsyncConnection, shelf: str) -> None:

@@ -14,7 +14,7 @@ import cbor2
 import msgspec
 
 from cloud.documents import repository
-from cloud.documents.errors import DocumentNotFoundError
+from cloud.documents.errors import DocumentNotFoundError, DocumentsAlikeError
 from cloud.documents.models import StoredDocument
 from protocol.cose import parse
 from protocol.documents import (
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 REISSUE_AFTER = timedelta(days=1)
 """The catalogue is signed anew this often, unchanged, so that kiosks know that it still holds."""
+
+ALIKE_MAX = 1_000
+"""Documents with the same content issued in one millisecond: gateways of one site."""
 
 
 class Source(Protocol):
@@ -146,12 +149,16 @@ class Documents:
     async def _store(
         self, connection: AsyncConnection, shelf: str, generation: int, version: int, body: DocumentBody
     ) -> StoredDocument:
+        """Two gateways of a site are told the same; issued in one millisecond it would be one document."""
         name, now = shelf.partition("/")[0], self.now()
         key = self.root if name == Name.KEYS else self.signer
-        data = build_document(name, generation, version, int(now.timestamp() * 1000), body, key)
-        document = StoredDocument(str(shelf), generation, version, document_digest(data), data, now)
-        await repository.insert(connection, document)
-        return document
+        now_ms = int(now.timestamp() * 1000)
+        for issued_ms in range(now_ms, now_ms + ALIKE_MAX):
+            data = build_document(name, generation, version, issued_ms, body, key)
+            document = StoredDocument(str(shelf), generation, version, document_digest(data), data, now)
+            if await repository.insert(connection, document):
+                return document
+        raise DocumentsAlikeError(f"{ALIKE_MAX} documents like this one were issued just now; try again")
 
 
 def _content(data: bytes) -> object:

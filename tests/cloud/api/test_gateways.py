@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -66,6 +68,22 @@ async def test_a_drop_points_new_name_reaches_its_kiosks_in_a_new_config(cloud: 
     assert (await offered(cloud, "ktm-other-01"))["config"].data == before["ktm-other-01"].data
     nowhere = await cloud.operator.patch("/v1/drop-points/nowhere", json={"name": "x"})
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "drop_point.not_found")
+
+
+async def test_two_gateways_of_a_site_get_their_configs_in_the_same_millisecond(cloud: Cloud) -> None:
+    """Renaming a site failed at random: both configs were the same bytes, and those fit one shelf only."""
+    await cloud.gateway(NAME)
+    await cloud.gateway("ktm-patan-02")
+    at = datetime.now(UTC)
+    documents = replace(cloud.services.documents, now=lambda: at)
+    async with cloud.engine.begin() as connection:
+        first = await documents.publish_config(connection, NAME)
+        second = await documents.publish_config(connection, "ktm-patan-02")
+        kept = {
+            name: (await documents.find(connection, name, "config")).data for name in (NAME, "ktm-patan-02")
+        }
+    assert first.digest != second.digest
+    assert kept == {NAME: first.data, "ktm-patan-02": second.data}
 
 
 async def test_the_key_is_enrolled_and_the_gateway_claimed(cloud: Cloud) -> None:
