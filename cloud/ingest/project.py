@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from cloud.ingest.effects import Effects
     from cloud.ingest.positions import Positions
-    from cloud.ingest.views import Opened, View
+    from cloud.ingest.views import Opened, RateHistory, View
     from protocol.delivery import Fresh
 
 MASS_G_MAX = 100_000_000
@@ -308,12 +308,20 @@ class Projector:
 
     def _price_now(self, record: Record, body: WeighingRecorded | ManualEntered) -> tuple[int, int, bool]:
         """The kiosk said "points follow": the rate valid when it was weighed, as far as that is known."""
-        trusted = record.clock in _TRUSTED and record.wall_ms <= self._view.received_ms
         history = self._view.rates.get(body.material)
-        rate = history.at(record.wall_ms if trusted else self._view.received_ms) if history else None
+        rate = history.at(self._weighed_ms(record, history)) if history else None
         if rate is None:
             raise Refused("weighing.no_rate", f"there is no rate for material {body.material!r}")
         return rate, points_for(body.net_g, rate), False
+
+    def _weighed_ms(self, record: Record, history: RateHistory) -> int:
+        """When it was weighed, if its clock was set and can be right: not after its arrival, and not before
+        there was a rate (a battery clock that ran empty says so). Else when it arrived.
+        """
+        received_ms = self._view.received_ms
+        first_ms = history.valid_from_ms[0] if history.valid_from_ms else received_ms
+        right = record.clock in _TRUSTED and first_ms <= record.wall_ms <= received_ms
+        return record.wall_ms if right else received_ms
 
     def _voided(self, seq: int, identity: bytes, data: bytes, _record: Record, body: WeighingVoided) -> None:
         _check_seq(body.weighing)
