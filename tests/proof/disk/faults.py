@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 SEQUENCES: Final = (BEGINNING, *(f"{deed}a" for deed in DEEDS if deed != "m"), "ma")
 """Each deed, and an append after it, which must tell the truth about what came before."""
+_SINGLES: Final = 3_400
+_ALL: Final = 150_000
+"""Failures of one and of two operations, at least: all there are is run, and these are a little fewer."""
 _POINTS: Final = 400
 """Of one task."""
 _TRIES: Final = 6
@@ -146,10 +149,14 @@ def _after_power_cut(folder: Path, machine: Machine) -> list[str]:
     return []
 
 
+def _ways(operation: str) -> tuple[Fault, ...]:
+    return _KINDS.get(operation, (Fault.EIO,))
+
+
 def singles(done: Sequence[str]) -> Iterator[tuple[Failure, ...]]:
     """Every operation, failing in each way, once and for good."""
     for number, operation in enumerate(done):
-        for fault in _KINDS.get(operation, (Fault.EIO,)):
+        for fault in _ways(operation):
             yield (Failure(number, fault),)
             yield (Failure(number, fault, lasting=True),)
 
@@ -160,10 +167,7 @@ def pairs(done: Sequence[str]) -> Iterator[tuple[Failure, ...]]:
     The second is counted on in what really happens, which after a failure is something else than before.
     """
     for first, second in itertools.combinations(range(len(done)), 2):
-        ways = itertools.product(
-            _KINDS.get(done[first], (Fault.EIO,)), _KINDS.get(done[second], (Fault.EIO,))
-        )
-        for one, other in ways:
+        for one, other in itertools.product(_ways(done[first]), _ways(done[second])):
             yield Failure(first, one), Failure(second, other)
 
 
@@ -182,7 +186,7 @@ def _split(count: int, seed: int) -> Sequence[Task]:
     cases = [_Case(sequence, failures) for sequence in SEQUENCES for failures in singles(done[sequence])]
     twos = [_Case(sequence, failures) for sequence in SEQUENCES for failures in pairs(done[sequence])]
     random.Random(seed).shuffle(twos)
-    cases += twos[: max(count - len(cases), 0)]
+    cases += twos if count >= _ALL else twos[: max(count - len(cases), 0)]
     keys = [case.key(seed) for case in cases]
     tasks = -(-len(keys) // _POINTS)
     return [Task(len(keys[at::tasks]), {"keys": keys[at::tasks]}) for at in range(tasks)]
@@ -215,8 +219,8 @@ FAULTS = Row(
         "edge/journal", "edge/errors.py", "protocol/records.py", "protocol/bodies.py", "protocol/cbor.py",
         "tests/edge/journal/site.py", "tests/proof/disk",
     ),
-    shallow=1_000,
-    deep=100_000,
+    shallow=_SINGLES,
+    deep=_ALL,
     split=_split,
     run=_run,
     replay=_replay,
