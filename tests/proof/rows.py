@@ -8,6 +8,7 @@ from tests.proof.disk.crashes import CRASHES
 from tests.proof.disk.faults import FAULTS
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.histories.equivalence import EQUIVALENCE
+from tests.proof.processes.herd import HERD
 from tests.proof.processes.kills import KILLED
 from tests.proof.processes.lies import LIED_TO
 from tests.proof.restore.row import RESTORE
@@ -20,9 +21,11 @@ ROWS: tuple[Row, ...] = (
     SCHEDULES,
     SAME_RUN,
     DELIVERIES,
+    EQUIVALENCE,
     KILLED,
     LIED_TO,
     CLOCKS,
+    HERD,
     BREAKER,
     RESTORE,
 )

@@ -1,0 +1,274 @@
+"""Thousands of gateways in one process: the production sync, sessions, MQTT road and documents of each, over
+a journal and a directory that live in memory.
+
+`python -m tests.proof.processes.members` reads one line of JSON (`Orders`), says how many the cloud has
+answered after every second, and with its last line, once its input ends, what everybody went through.
+Does not own the fault: `herd` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from edge.clock import SystemClock
+from edge.directory.directory import Applied
+from edge.sync.downlink import Documents
+from edge.sync.echoes import Echoes
+from edge.sync.mqtt import MqttLink, MqttRoad, MqttSettings
+from edge.sync.outbox import Traffic, Wiring
+from edge.sync.sync import Lane, Sync
+from protocol.bodies import Body, GatewayStarted
+from protocol.breaker import Breaker
+from protocol.cose import SigningKey, key_id_of
+from protocol.documents import open_document
+from protocol.records import ClockQuality, Record, encode_record, genesis_digest, next_digest
+from protocol.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from edge.directory import Directory
+    from edge.journal import AsyncJournal
+    from protocol.acks import Ack
+
+SOFTWARE = "herd"
+_BOOT_ID = "00000000-0000-0000-0000-000000000000"
+_REPORT_S = 1.0
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """Which gateways of the herd, where the broker is, the cloud's public keys; times in seconds."""
+
+    seed: int
+    first: int
+    count: int
+    port: int
+    spread_s: float
+    fade_in_s: float
+    root_key: bytes
+    ack_key: bytes
+    document_key: bytes
+
+
+class Experience(msgspec.Struct):
+    """What one gateway went through since its link was lost, on the monotonic clock of this machine.
+
+    `delay_s` is its deliberate first delay, `tries_s` when it tried, `back_s` when the cloud first answered.
+    """
+
+    gateway: str
+    records: int = 0
+    acked: int = 0
+    lost_s: float | None = None
+    delay_s: float = 0.0
+    tries_s: list[float] = []
+    back_s: float | None = None
+
+
+def name_of(number: int) -> str:
+    """The id of one of the herd."""
+    return f"herd-{number:06}"
+
+
+def key_of(seed: int, number: int) -> SigningKey:
+    """Its key: the same wherever it is asked for."""
+    return SigningKey.from_seed(hashlib.sha256(f"{seed} {name_of(number)}".encode()).digest())
+
+
+class MemoryJournal:
+    """What sync asks of a journal, without its file: two threads and a file each are not for thousands."""
+
+    def __init__(self, gateway: str, epoch: int, clock: SystemClock) -> None:
+        self.gateway, self.epoch, self.boot, self.first_kept, self.acked = gateway, epoch, 1, 1, 0
+        self.on_append: list[Callable[[int], None]] = []
+        self._clock = clock
+        self._records: list[bytes] = []
+        self._digests = [genesis_digest(gateway, epoch)]
+
+    @property
+    def head(self) -> int:
+        return len(self._records)
+
+    @property
+    def backlog(self) -> int:
+        return self.head - self.acked
+
+    async def append(self, body: Body) -> None:
+        clock = self._clock
+        record = Record(self.head + 1, 1, clock.mono_ms(), clock.wall_ms(), ClockQuality.SYNCED, body)
+        data = encode_record(record)
+        self._records.append(data)
+        self._digests.append(next_digest(self._digests[-1], data))
+        for announce in list(self.on_append):
+            announce(self.head)
+
+    async def read(self, first: int, bytes_max: int) -> list[bytes]:
+        return self._records[first - 1 :]
+
+    async def older(self) -> tuple[()]:
+        return ()
+
+    async def digest_at(self, seq: int) -> bytes | None:
+        return self._digests[seq] if 0 <= seq < len(self._digests) else None
+
+    async def acknowledge(self, through: int, server_time_ms: int = 0, epoch: int | None = None) -> None:
+        self.acked = max(self.acked, through)
+
+
+class MemoryDirectory:
+    """Remembers which documents it holds, and what the cloud signed."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._keys = {key_id_of(key): key for key in (orders.root_key, orders.document_key)}
+        self._held: dict[str, bytes] = {}
+
+    def key_for_document(self) -> Callable[[bytes], bytes | None]:
+        return self._keys.get
+
+    def digests(self) -> dict[str, bytes]:
+        return dict(self._held)
+
+    def apply(self, name: str, data: bytes) -> Applied:
+        document = open_document(data, name, self._keys.get)
+        changed = self._held.get(name) != document.digest
+        self._held[name] = document.digest
+        return Applied(changed, document)
+
+    def trust_time(self, server_time_ms: int) -> None:
+        """Nobody asks."""
+
+
+class CountedRoad(MqttRoad):
+    """The MQTT road, and when it was tried."""
+
+    def __init__(self, settings: MqttSettings, tried: Callable[[], None]) -> None:
+        super().__init__(settings)
+        self._tried = tried
+
+    @asynccontextmanager
+    async def link(self, will: Status) -> AsyncIterator[MqttLink]:
+        self._tried()
+        async with super().link(will) as link:
+            yield link
+
+
+@dataclass
+class Member:
+    """One gateway of the herd."""
+
+    orders: Orders
+    number: int
+    clock: SystemClock
+    answered: bool = False
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        orders, clock = self.orders, self.clock
+        gateway = name_of(self.number)
+        self._random = random.Random(f"{orders.seed} {gateway}")
+        self.lived = Experience(gateway)
+        self.journal = MemoryJournal(gateway, self._random.randrange(1, 2**53), clock)
+        self._directory = MemoryDirectory(orders)
+        traffic = Traffic()
+        ack_keys = {key_id_of(orders.ack_key): orders.ack_key}
+        journal = cast("AsyncJournal", self.journal)
+        self._wiring = Wiring(
+            journal=journal,
+            documents=Documents(cast("Directory", self._directory), journal, traffic.alarm),
+            clock=clock,
+            key=key_of(orders.seed, self.number),
+            ack_key_for=ack_keys.get,
+            status=self._status,
+            will=self._will,
+            enrolment=lambda: None,
+            acknowledged=self._acknowledged,
+            traffic=traffic,
+            echoes=Echoes(Path("/nonexistent")),
+        )
+
+    async def run(self) -> None:
+        """Come up at its own time, and keep syncing until cancelled."""
+        await asyncio.sleep(self._random.uniform(0, self.orders.fade_in_s))
+        await self.journal.append(GatewayStarted(SOFTWARE, _BOOT_ID, "came up"))
+        settings = MqttSettings(self.journal.gateway, "127.0.0.1", self.orders.port, None, None)
+        lane = Lane(CountedRoad(settings, self._tried), Breaker("mqtt", self.clock.monotonic))
+        await Sync(self._wiring, [lane], self._uniform, self.orders.spread_s).run()
+
+    def _uniform(self, low: float, high: float) -> float:
+        """Sync's randomness; the draw over the whole spread is the deliberate first delay."""
+        drawn = self._random.uniform(low, high)
+        if high == self.orders.spread_s and self.lived.lost_s is None:
+            self.lived.lost_s, self.lived.delay_s = self.clock.monotonic(), drawn
+            work = self.journal.append(GatewayStarted(SOFTWARE, _BOOT_ID, "recorded while the link was down"))
+            self.tasks.add(asyncio.create_task(work))
+        return drawn
+
+    def _tried(self) -> None:
+        if self.lived.lost_s is not None and self.lived.back_s is None:
+            self.lived.tries_s.append(self.clock.monotonic())
+
+    async def _acknowledged(self, ack: Ack) -> None:
+        self.answered = True
+        if self.lived.lost_s is not None and self.lived.back_s is None:
+            self.lived.back_s = self.clock.monotonic()
+
+    def experience(self) -> Experience:
+        """All of it, as it stands."""
+        self.lived.records, self.lived.acked = self.journal.head, self.journal.acked
+        return self.lived
+
+    def _status(self) -> Status:
+        journal = self.journal
+        held = {name: digest.hex() for name, digest in self._directory.digests().items()}
+        return Status(True, journal.gateway, journal.epoch, 1, journal.head, journal.acked, 1, SOFTWARE, held)
+
+    def _will(self) -> Status:
+        return Status(online=False, gateway=self.journal.gateway, epoch=self.journal.epoch, boot=1)
+
+
+async def live(orders: Orders, ended: asyncio.Event) -> list[Experience]:
+    """All of them, until `ended`."""
+    clock = SystemClock()
+    members = [Member(orders, orders.first + index, clock) for index in range(orders.count)]
+    running = [asyncio.create_task(member.run()) for member in members]
+    while not ended.is_set():
+        for task in running:
+            if task.done():
+                task.result()
+        _say({
+            "answered": sum(member.answered and member.journal.backlog == 0 for member in members),
+            "lost": sum(member.lived.lost_s is not None for member in members),
+            "back": sum(member.lived.back_s is not None for member in members),
+        })  # fmt: skip
+        await asyncio.sleep(_REPORT_S)
+    found = [member.experience() for member in members]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    return found
+
+
+def _say(line: Any) -> None:
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def main() -> None:
+    """See the top."""
+    orders = msgspec.json.decode(sys.stdin.readline(), type=Orders)
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, ended.set)
+    _say({"experiences": await live(orders, ended)})
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
