@@ -81,8 +81,8 @@ async def contents(connection: AsyncConnection, pickup: Pickup) -> list[PickupBi
         connection,
         PickupBin,
         "select id, bin, material, gross_g, tare_g, net_g, estimated, emptied, at from pickup_bins"
-        " where gateway_id = :gateway and epoch = :epoch and pickup_seq = :seq order by seq, id",
-        {"gateway": pickup.gateway, "epoch": pickup.epoch, "seq": pickup.seq},
+        " where pickup_id = :pickup order by seq, id",
+        {"pickup": pickup.id},
     )
 
 
@@ -92,8 +92,8 @@ async def movements(connection: AsyncConnection, pickup: Pickup) -> list[Movemen
         connection,
         Movement,
         "select id, kind, giver, taker, net_g, estimated, lines, at from custody_movements"
-        " where gateway_id = :gateway and epoch = :epoch and pickup_seq = :seq order by seq, id",
-        {"gateway": pickup.gateway, "epoch": pickup.epoch, "seq": pickup.seq},
+        " where pickup_id = :pickup order by seq, id",
+        {"pickup": pickup.id},
     )
 
 

@@ -11,26 +11,27 @@ UPDATE pickups SET outcome = coalesce(outcome, %(outcome)s::text), bins = coales
        net_g = coalesce(net_g, %(net_g)s::bigint),
        closed_at = coalesce(closed_at,
                             timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond')
- WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND seq = %(pickup_seq)s
+ WHERE id = same_side(%(gateway)s, %(epoch)s, %(seq)s, %(id)s, %(pickup_seq)s)
 
 -- name: empty_bin
 WITH pickup AS (
-    SELECT 'card:' || encode(substr(collector, 1, 8), 'hex') AS taker FROM pickups
-     WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND seq = %(pickup_seq)s LIMIT 1
+    SELECT id, 'card:' || encode(substr(collector, 1, 8), 'hex') AS taker FROM pickups
+     WHERE id = same_side(%(gateway)s, %(epoch)s, %(seq)s, %(id)s, %(pickup_seq)s)
 ), bin AS (
     INSERT INTO pickup_bins (id, gateway_id, epoch, pickup_seq, bin, material, gross_g, tare_g, net_g, estimated,
-                             emptied, at, seq)
+                             emptied, at, seq, pickup_id)
     SELECT %(id)s, %(gateway)s, %(epoch)s, %(pickup_seq)s, %(bin)s,
            coalesce((SELECT material FROM bins WHERE code = %(bin)s), ''), %(gross_g)s, %(tare_g)s, %(net_g)s,
            %(estimated)s, %(emptied)s,
-           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond', %(seq)s
+           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond', %(seq)s, pickup.id
       FROM pickup
     ON CONFLICT (id) DO NOTHING
     RETURNING *
 ), moved AS (
-    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at, seq)
+    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at,
+                                   seq, pickup_id)
     SELECT b.id, b.gateway_id, b.epoch, b.pickup_seq, 'collected', %(party)s, p.taker, b.net_g, b.estimated,
-           jsonb_build_object(b.material, b.net_g), b.at, b.seq
+           jsonb_build_object(b.material, b.net_g), b.at, b.seq, p.id
       FROM bin b, pickup p WHERE b.emptied AND b.net_g > 0
     ON CONFLICT (id) DO NOTHING
     RETURNING *
@@ -49,17 +50,18 @@ SELECT 1 FROM pickup
 
 -- name: hand_over
 WITH pickup AS (
-    SELECT 1 FROM pickups WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND seq = %(pickup_seq)s LIMIT 1
+    SELECT id FROM pickups WHERE id = same_side(%(gateway)s, %(epoch)s, %(seq)s, %(id)s, %(pickup_seq)s)
 ), lines AS (
     SELECT material, sum(net_g)::bigint AS net_g, bool_or(estimated) AS estimated FROM pickup_bins
-     WHERE gateway_id = %(gateway)s AND epoch = %(epoch)s AND pickup_seq = %(pickup_seq)s AND emptied
+     WHERE pickup_id = (SELECT id FROM pickup) AND emptied
      GROUP BY material
 ), moved AS (
-    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at, seq)
+    INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at,
+                                   seq, pickup_id)
     SELECT %(id)s, %(gateway)s, %(epoch)s, %(pickup_seq)s, 'handed_over', %(giver_party)s, %(taker_party)s, %(net_g)s,
            coalesce((SELECT bool_or(estimated) FROM lines), false),
            coalesce((SELECT jsonb_object_agg(material, net_g) FROM lines), '{}'),
-           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond', %(seq)s
+           timestamptz '2000-01-01 00:00:00Z' + %(at_us)s::bigint * interval '1 microsecond', %(seq)s, pickup.id
       FROM pickup
     ON CONFLICT (id) DO NOTHING
     RETURNING *

@@ -34,10 +34,12 @@ class DepositRow(NamedTuple):
 
 
 class ClosingRow(NamedTuple):
-    """The end of a visit or pickup that was opened in an earlier batch."""
+    """The end, recorded at `own`, of the visit at `seq`, which was opened in an earlier batch."""
 
+    id: bytes
     gateway: str
     epoch: int
+    own: int
     seq: int
     at_us: int
     outcome: str

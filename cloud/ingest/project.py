@@ -240,14 +240,14 @@ class Projector:
         )
 
     def _deposit_closed(
-        self, _seq: int, _identity: bytes, _data: bytes, record: Record, body: DepositClosed
+        self, seq: int, identity: bytes, _data: bytes, record: Record, body: DepositClosed
     ) -> None:
         _check_seq(body.deposit)
         at = micros(record.wall_ms)
         place = self._open.pop(body.deposit, None)
         if place is None:
-            row = ClosingRow(self._gateway, self._epoch, body.deposit, at, body.outcome.value)
-            self._effects.closings.append(row)
+            ended = body.deposit, at, body.outcome.value
+            self._effects.closings.append(ClosingRow(identity, self._gateway, self._epoch, seq, *ended))
             return
         deposits = self._effects.deposits
         deposits[place] = DepositRow(*deposits[place][:6], at, body.outcome.value)

@@ -11,7 +11,7 @@ CREATE TEMP TABLE IF NOT EXISTS stage_deposits (
     closed_at timestamptz, outcome text
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS stage_closings (
-    epoch bigint, seq bigint, at timestamptz, gateway_id text, outcome text
+    id uuid, epoch bigint, own bigint, seq bigint, at timestamptz, gateway_id text, outcome text
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS stage_weighings (
     id uuid, epoch bigint, seq bigint, deposit_seq bigint, holder integer, gross_g bigint, tare_g bigint,
@@ -144,8 +144,7 @@ SELECT c.id, '{issuer}', c.account_id, c.points, 1, CASE WHEN c.pending THEN 'pe
 -- name: close_visits
 UPDATE deposits d SET closed_at = s.at, outcome = s.outcome
   FROM stage_closings s
-  JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (s.gateway_id, s.epoch, s.seq)
- WHERE d.id = r.id AND d.closed_at IS NULL
+ WHERE d.id = same_side(s.gateway_id, s.epoch, s.own, s.id, s.seq) AND d.closed_at IS NULL
 
 -- name: due
 -- Who was credited here and owes from an earlier reversal?
@@ -154,16 +153,10 @@ SELECT DISTINCT h.account_id, r.key
  WHERE r.kind = 'receivable' AND r.balance > 0
 
 -- name: void_weighings
--- The sides of a fork have records at the same places: a void means the weighing of its own side, which came by
--- the same epoch, or what both sides have in common.
 WITH taken AS (
-    SELECT DISTINCT ON (v.id) v.id AS void_id, r.id AS weighing_id
+    SELECT v.id AS void_id, same_side(v.gateway_id, v.epoch, v.own, v.id, v.seq) AS weighing_id
       FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(own)s::bigint[], %(seqs)s::bigint[])
            AS v (id, gateway_id, epoch, own, seq)
-      JOIN records o ON (o.gateway_id, o.epoch, o.seq, o.id) = (v.gateway_id, v.epoch, v.own, v.id)
-      JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq)
-     ORDER BY v.id, r.carried_epoch IS NOT DISTINCT FROM o.carried_epoch DESC, r.carried_epoch NULLS FIRST,
-              r.carried_seq
 ), voided AS (
     UPDATE weighings w SET voided_by = t.void_id FROM taken t WHERE w.id = t.weighing_id AND w.voided_by IS NULL
     RETURNING w.id, w.account_id, w.points, w.pending, w.net_g, w.material, w.drop_point_id, w.gateway_id
@@ -182,13 +175,9 @@ SELECT id, account_id, points, pending FROM voided
 
 -- name: voids_without_weighing
 WITH taken AS (
-    SELECT DISTINCT ON (v.id) v.id AS void_id, r.id AS weighing_id
+    SELECT v.id AS void_id, same_side(v.gateway_id, v.epoch, v.own, v.id, v.seq) AS weighing_id
       FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(own)s::bigint[], %(seqs)s::bigint[])
            AS v (id, gateway_id, epoch, own, seq)
-      JOIN records o ON (o.gateway_id, o.epoch, o.seq, o.id) = (v.gateway_id, v.epoch, v.own, v.id)
-      JOIN records r ON (r.gateway_id, r.epoch, r.seq) = (v.gateway_id, v.epoch, v.seq)
-     ORDER BY v.id, r.carried_epoch IS NOT DISTINCT FROM o.carried_epoch DESC, r.carried_epoch NULLS FIRST,
-              r.carried_seq
 )
 SELECT id FROM unnest(%(ids)s::uuid[]) AS v (id)
  WHERE NOT EXISTS (SELECT FROM taken t JOIN weighings w ON w.id = t.weighing_id WHERE t.void_id = v.id)

@@ -30,8 +30,8 @@ _RECORD = struct.Struct(">hiqiqi16sihiqi32s").pack
 DEPOSIT_COLUMNS = "id, epoch, seq, holder, opened_at, gateway_id, closed_at, outcome"
 _DEPOSIT = struct.Struct(">hi16siqiqiiiq").pack
 
-CLOSING_COLUMNS = "epoch, seq, at, gateway_id, outcome"
-_CLOSING = struct.Struct(">hiqiqiq").pack
+CLOSING_COLUMNS = "id, epoch, own, seq, at, gateway_id, outcome"
+_CLOSING = struct.Struct(">hi16siqiqiqiq").pack
 
 WEIGHING_COLUMNS = (
     "id, epoch, seq, deposit_seq, holder, gross_g, tare_g, net_g, points_per_kg, points, points_shown,"
@@ -95,8 +95,8 @@ def pack_closings(rows: Sequence[ClosingRow]) -> bytes:
     """Payload of CLOSING_COLUMNS."""
     texts = _Texts()
     return _payload(
-        _CLOSING(5, 8, epoch, 8, seq, 8, at_us) + texts[gateway] + texts[outcome]
-        for gateway, epoch, seq, at_us, outcome in rows
+        _CLOSING(7, 16, identity, 8, epoch, 8, own, 8, seq, 8, at_us) + texts[gateway] + texts[outcome]
+        for identity, gateway, epoch, own, seq, at_us, outcome in rows
     )
 
 

@@ -9,6 +9,7 @@ from cloud.ingest.effects import QuarantineRow, WeighingRow
 from cloud.ingest.storage import StoredError, UnfitError
 from cloud.kit.ids import derived_id
 from protocol.bodies import HolderKind
+from protocol.records import next_digest
 from tests.proof.simulation import store_ledger as ledger
 from tests.proof.simulation.store_tables import (
     AlarmRow,
@@ -46,10 +47,10 @@ def project(tables: Tables, effects: Effects, new_id: Callable[[], UUID]) -> Non
     for weighing in effects.weighings:
         _credit(tables, WeighingRow(*weighing), holders)  # decisions leave plain tuples, for speed
     for closing in effects.closings:
-        for stored in tables.records.get((closing.gateway, closing.epoch, closing.seq), ()):
-            known = tables.visits.get(stored[3])
-            if known is not None and known.closed_us is None:
-                tables.visits[stored[3]] = known._replace(closed_us=closing.at_us, outcome=closing.outcome)
+        ended = _same_side(tables, (closing.gateway, closing.epoch, closing.own), closing.id, closing.seq)
+        known = tables.visits.get(ended)
+        if known is not None and known.closed_us is None:
+            tables.visits[ended] = known._replace(closed_us=closing.at_us, outcome=closing.outcome)
     _void_all(tables, effects)
     for step in effects.custody:
         if not _STEPS.get(step.kind, _hand_over)(tables, step):
@@ -177,15 +178,24 @@ def _void_all(tables: Tables, effects: Effects) -> None:
 
 def _meant(tables: Tables, void: VoidRow) -> bytes | None:
     """The weighing that a void takes back: at its place, of its own side if the journal was forked."""
-    own = next(
-        (each for each in tables.records.get((void.gateway, void.epoch, void.seq), ()) if each[3] == void.id),
-        None,
-    )
-    there = tables.records.get((void.gateway, void.epoch, void.weighing_seq), ())
-    if own is None or not there:
-        return None
-    best = min(there, key=lambda each: (each[7] != own[7], each[7] is not None, each[7] or 0, each[8] or 0))
-    return best[3] if best[3] in tables.weighings else None
+    best = _same_side(tables, (void.gateway, void.epoch, void.seq), void.id, void.weighing_seq)
+    return best if best in tables.weighings else None
+
+
+def _same_side(tables: Tables, place: tuple[str, int, int], own: bytes, wanted: int) -> bytes:
+    """The id of the record at `wanted` on the side of the record `own` at `place`: the chain leads there."""
+    gateway, epoch, seq = place
+    there = tables.records.get((gateway, epoch, wanted), ())
+    if len(there) < 2:
+        return there[0][3] if there else b""
+    begin = here = next((each for each in tables.records.get(place, ()) if each[3] == own), None)
+    while here is not None and here[2] > max(wanted, seq - 1000):
+        before = tables.records.get((gateway, epoch, here[2] - 1), ())
+        here = next((each for each in before if next_digest(each[5], here[6]) == here[5]), None)
+    if here is not None and here[2] == wanted:
+        return here[3]
+    came = None if begin is None else begin[7]
+    return min(there, key=lambda each: (each[7] != came, each[7] is not None, each[7] or 0, each[8] or 0))[3]
 
 
 def _hold(tables: Tables, party: str, material: str, net_g: int) -> None:
@@ -210,26 +220,30 @@ def _open_pickup(tables: Tables, step: CustodyRow) -> bool:
         collector = step.fields["collector"]
         assert isinstance(collector, bytes)
         tables.pickups[step.id] = PickupRow(place, collector, None, None, None, None)
-        tables.pickups_at[place] = (*tables.pickups_at.get(place, ()), step.id)
     return True
 
 
 def _close_pickup(tables: Tables, step: CustodyRow) -> bool:
     if int(str(step.fields["bins"])) > INT32_MAX:
         raise UnfitError("nobody has so many bins")
-    found = tables.pickups_at.get(_pickup_at(step), ())
-    for each in found:
-        row = tables.pickups[each]
-        if row.closed_us is None:
-            outcome, bins, net_g = str(step.fields["outcome"]), step.fields["bins"], step.fields["net_g"]
-            tables.pickups[each] = PickupRow(row.place, row.collector, outcome, bins, net_g, step.at_us)  # type: ignore[arg-type]
-    return bool(found)
+    found = _pickup_of(tables, step)
+    if found is None:
+        return False
+    row = tables.pickups[found]
+    if row.closed_us is None:
+        outcome, bins, net_g = str(step.fields["outcome"]), step.fields["bins"], step.fields["net_g"]
+        tables.pickups[found] = PickupRow(row.place, row.collector, outcome, bins, net_g, step.at_us)  # type: ignore[arg-type]
+    return True
+
+
+def _pickup_of(tables: Tables, step: CustodyRow) -> bytes | None:
+    found = _same_side(tables, (step.gateway, step.epoch, step.seq), step.id, step.pickup_seq)
+    return found if found in tables.pickups else None
 
 
 def _empty_bin(tables: Tables, step: CustodyRow) -> bool:
-    place = _pickup_at(step)
-    found = tables.pickups_at.get(place, ())
-    if not found:
+    found = _pickup_of(tables, step)
+    if found is None:
         return False
     if step.id in tables.pickup_bins:
         return True
@@ -239,12 +253,12 @@ def _empty_bin(tables: Tables, step: CustodyRow) -> bool:
         bool(step.fields["emptied"]),
     )
     material, estimated = tables.bins.get(code, ""), step.kind == "bin.estimated"
-    tables.pickup_bins[step.id] = BinRow(place, code, material, net_g, estimated, emptied)
-    tables.bins_of[place] = (*tables.bins_of.get(place, ()), step.id)
+    tables.pickup_bins[step.id] = BinRow(_pickup_at(step), code, material, net_g, estimated, emptied)
+    tables.bins_of[found] = (*tables.bins_of.get(found, ()), step.id)
     if emptied and net_g:
         giver, taker = (
             _party(step.drop_point, step.gateway),
-            _card_party(tables.pickups[found[0]].collector),
+            _card_party(tables.pickups[found].collector),
         )
         _moved(tables, step, MovementRow("collected", giver, taker, net_g, estimated, ((material, net_g),)))
     tables.tell(
@@ -259,14 +273,14 @@ def _empty_bin(tables: Tables, step: CustodyRow) -> bool:
 
 
 def _hand_over(tables: Tables, step: CustodyRow) -> bool:
-    place = _pickup_at(step)
-    if not tables.pickups_at.get(place, ()):
+    found = _pickup_of(tables, step)
+    if found is None:
         return False
     if step.id in tables.movements:
         return True
     lines: dict[str, int] = {}
     estimated = False
-    for each in tables.bins_of.get(place, ()):
+    for each in tables.bins_of.get(found, ()):
         row = tables.pickup_bins[each]
         if row.emptied:
             lines[row.material] = lines.get(row.material, 0) + row.net_g
