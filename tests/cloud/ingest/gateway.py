@@ -22,7 +22,7 @@ from protocol.bodies import (
 )
 from protocol.cose import SigningKey
 from protocol.documents import CatalogBody, Material, Name, build_document, document_digest
-from protocol.frames import ClockSample, Frame, build_frame
+from protocol.frames import ClockSample, Frame, Older, build_frame
 from protocol.points import points_for
 from protocol.records import ClockQuality, Record, encode_record, genesis_digest, next_digest
 
@@ -50,6 +50,7 @@ class Gateway:
     digests: list[bytes] = field(default_factory=list)
     mono_ms: int = 1_000
     clock: ClockQuality = ClockQuality.SYNCED
+    older: tuple[Older, ...] = ()
 
     def __post_init__(self) -> None:
         self.key = SigningKey.from_seed(hashlib.sha256(self.id.encode()).digest())
@@ -122,7 +123,7 @@ class Gateway:
         sample = ClockSample(3, self.mono_ms, WALL_MS + self.mono_ms, ClockQuality.SYNCED)
         frame = Frame(
             VERSION, gateway or self.id, self.epoch, first, first_kept, self.digest_at(first - 1),
-            self.digest_at(last), sample, self.records[first - 1 : last],
+            self.digest_at(last), sample, self.records[first - 1 : last], self.older,
         )  # fmt: skip
         return build_frame(frame, key or self.key)
 
