@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from cloud.kit.clock import Clock
 
 RETRY_S_MIN = 0.5
-RETRY_S_MAX = 30.0
+RETRY_S_MAX = 2.0
+"""We are one and they are thousands: what a broker takes while we are away is lost, and all try again."""
 ACKS_MAX = 1024
 """Acks waiting to be published; one that does not fit is dropped, and the gateway asks again."""
 INCOMING_MAX = 2048

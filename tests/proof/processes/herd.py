@@ -1,6 +1,6 @@
 """The broker dies under thousands of connected gateways and comes back: all of them return, in good order.
 
-Real mosquitto, the real ingest and worker on a real Postgres, and in a few processes the production sync of
+Real mosquitto, the real cloud on a real Postgres, and in a few processes the production sync of
 every gateway (`members`). Owns the fault and the verdict.
 """
 
@@ -84,23 +84,26 @@ class Broker:
 
 
 class Cloud:
-    """Ingest and worker beside each other, on a Postgres of their own."""
+    """Ingest, worker and API beside each other, on a Postgres of their own."""
 
     def __init__(self, folder: Path, broker: Broker) -> None:
         self.data = folder / "cloud"
+        self.http_port = free_port()
         environment = {
             "RELOOP_DATA_DIR": str(self.data),
+            "RELOOP_HTTP_PORT": str(self.http_port),
             "RELOOP_MQTT_URL": f"mqtt://cloud:unused@127.0.0.1:{broker.port}",
         }
         self.parts = [
             Process(role, [program("reloop-cloud"), role], folder / f"{role}.log", environment)
-            for role in ("ingest", "worker")
+            for role in ("ingest", "worker", "api")
         ]
 
     def start(self) -> None:
-        """Start both, one after the other; returns when both run."""
+        """Start all; returns when all run."""
         for part in self.parts:
             part.start()
+        for part in self.parts:
             part.await_ready(lambda part=part: b"ReLoop cloud runs" in part.log.read_bytes(), 120.0)  # type: ignore[misc]
 
     def stop(self) -> None:
@@ -237,7 +240,7 @@ def _gathered(folder: Path, seed: int, count: int) -> Iterator[tuple[Broker, Clo
         for first in range(0, count, _share(count)):
             size, spread = min(_share(count), count - first), spread_s(count)
             orders = Orders(
-                seed, first, size, broker.port, spread, spread / 2,
+                seed, first, size, broker.port, cloud.http_port, spread, spread / 2,
                 keys.root.public, keys.ack.public, keys.document.public,
             )  # fmt: skip
             members.append(Members(orders))

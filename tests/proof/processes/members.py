@@ -1,4 +1,4 @@
-"""Thousands of gateways in one process: the production sync, sessions, MQTT road and documents of each, over
+"""Thousands of gateways in one process: the production sync, sessions, roads and documents of each, over
 a journal and a directory that live in memory.
 
 `python -m tests.proof.processes.members` reads one line of JSON (`Orders`), says how many the cloud has
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import ssl
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from edge.clock import SystemClock
 from edge.directory.directory import Applied
 from edge.sync.downlink import Documents
 from edge.sync.echoes import Echoes
-from edge.sync.mqtt import MqttLink, MqttRoad, MqttSettings
+from edge.sync.https import HttpsRoad
+from edge.sync.mqtt import MqttRoad, MqttSettings
 from edge.sync.outbox import Traffic, Wiring
 from edge.sync.sync import Lane, Sync
 from protocol.bodies import Body, GatewayStarted
@@ -38,20 +40,24 @@ if TYPE_CHECKING:
 
     from edge.directory import Directory
     from edge.journal import AsyncJournal
+    from edge.sync.roads import Link, Road
     from protocol.acks import Ack
 
 SOFTWARE = "herd"
 _BOOT_ID = "00000000-0000-0000-0000-000000000000"
 _REPORT_S = 1.0
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Made once: to load the system's certificates for each of thousands takes longer than all they do."""
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """Which gateways of the herd, where the broker is, the cloud's public keys; times in seconds."""
+    """Which gateways of the herd, where broker and API are, the cloud's public keys; times in seconds."""
 
     seed: int
     first: int
     count: int
     port: int
+    http_port: int
     spread_s: float
     fade_in_s: float
     root_key: bytes
@@ -147,17 +153,17 @@ class MemoryDirectory:
         """Nobody asks."""
 
 
-class CountedRoad(MqttRoad):
-    """The MQTT road, and when it was tried."""
+class Counted:
+    """A road, and when it was tried."""
 
-    def __init__(self, settings: MqttSettings, tried: Callable[[], None]) -> None:
-        super().__init__(settings)
-        self._tried = tried
+    def __init__(self, road: Road, tried: Callable[[], None]) -> None:
+        self.name = road.name
+        self._road, self._tried = road, tried
 
     @asynccontextmanager
-    async def link(self, will: Status) -> AsyncIterator[MqttLink]:
+    async def link(self, will: Status) -> AsyncIterator[Link]:
         self._tried()
-        async with super().link(will) as link:
+        async with self._road.link(will) as link:
             yield link
 
 
@@ -199,9 +205,13 @@ class Member:
         """Come up at its own time, and keep syncing until cancelled."""
         await asyncio.sleep(self._random.uniform(0, self.orders.fade_in_s))
         await self.journal.append(GatewayStarted(SOFTWARE, _BOOT_ID, "came up"))
-        settings = MqttSettings(self.journal.gateway, "127.0.0.1", self.orders.port, None, None)
-        lane = Lane(CountedRoad(settings, self._tried), Breaker("mqtt", self.clock.monotonic))
-        await Sync(self._wiring, [lane], self._uniform, self.orders.spread_s).run()
+        gateway, orders = self.journal.gateway, self.orders
+        roads = (
+            MqttRoad(MqttSettings(gateway, "127.0.0.1", orders.port, None, None)),
+            HttpsRoad(f"http://127.0.0.1:{orders.http_port}", gateway, tls=_NO_TLS),
+        )
+        lanes = [Lane(Counted(road, self._tried), Breaker(road.name, self.clock.monotonic)) for road in roads]
+        await Sync(self._wiring, lanes, self._uniform, orders.spread_s).run()
 
     def _uniform(self, low: float, high: float) -> float:
         """Sync's randomness; the draw over the whole spread is the deliberate first delay."""
