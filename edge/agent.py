@@ -131,7 +131,9 @@ class Agent:
             "control": self._control.run(),
             "heartbeat": self._heartbeat(),
             "housekeeping": self._housekeeping(),
-            "timekeeping": Timekeeper(self._clock, self._core.journal).run(),
+            "timekeeping": Timekeeper(
+                self._clock, self._core.journal, self._core.directory.earliest_ms
+            ).run(),
         }
         if self._scale is not None:
             work["scale"] = self._scale.run()

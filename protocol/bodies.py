@@ -333,5 +333,14 @@ class RecordCarried(Body, frozen=True):
     data: bytes
 
 
+class ClockHeard(Body, frozen=True):
+    """It was not earlier than `server_ms`, a time that the cloud signed, when this was written; it may have
+    been later by however long that took to get here. Said while no clock is synchronised."""
+
+    kind = "clock.heard"
+    code = 25
+    server_ms: Int64
+
+
 BODIES: dict[int, type[Body]] = {body.code: body for body in Body.__subclasses__()}
 """Every kind this version knows, by wire code."""

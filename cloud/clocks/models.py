@@ -31,9 +31,9 @@ class Hour:
 
     `journal` is the epoch that delivered it, `epoch` the one it was written in (another if it was carried);
     `number` counts hours since boot. `first_ms` and `last_ms` are monotonic: instants that surely belong to
-    it. `synced_low_ms` and `synced_high_ms` are the least and greatest offset that a synchronised clock
-    showed; `after_ms` and `before_ms` what the true offset is not below and not above, by the cloud's own
-    clock. None: nothing says so.
+    it. The rest are offsets: `synced_low_ms` and `synced_high_ms` the least and greatest that a synchronised
+    clock showed; `heard_ms` what the true one is not below, by the gateway's own word; `after_ms` and
+    `before_ms` what it is not below and not above, by the cloud's own clock. None: nothing says so.
     """
 
     journal: int
@@ -44,6 +44,7 @@ class Hour:
     last_ms: int
     synced_low_ms: int | None
     synced_high_ms: int | None
+    heard_ms: int | None
     after_ms: int | None
     before_ms: int | None
 

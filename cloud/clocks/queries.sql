@@ -20,7 +20,7 @@ WITH todo AS (
        AND (h.epoch = h.journal, h.epoch, h.boot, h.hour) < (t.own, t.epoch, t.boot, t.hour)
      ORDER BY h.epoch = h.journal DESC, h.epoch DESC, h.boot DESC, h.hour DESC LIMIT %(before)s
 )
-SELECT journal, epoch, boot, hour, first_ms, last_ms, synced_low_ms, synced_high_ms, after_ms, before_ms,
+SELECT journal, epoch, boot, hour, first_ms, last_ms, synced_low_ms, synced_high_ms, heard_ms, after_ms, before_ms,
        version, version <> repaired, first_seq, last_seq, low_ms, high_ms, trusted, shown_at_ms, shown_ms
   FROM (SELECT * FROM since UNION ALL SELECT * FROM before) AS both_
 

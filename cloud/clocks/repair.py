@@ -151,6 +151,8 @@ def _own(hour: Hour, trusted: bool) -> tuple[int, int]:
     if trusted and hour.synced_low_ms is not None and hour.synced_high_ms is not None:
         low = max(low, hour.synced_high_ms - SYNCED_ERROR_MS)
         high = min(high, hour.synced_low_ms + SYNCED_ERROR_MS)
+    if trusted and hour.heard_ms is not None:
+        low = max(low, hour.heard_ms - CLOUD_ERROR_MS)
     return low - DRIFT_MS, high + DRIFT_MS
 
 

@@ -62,7 +62,7 @@ async def hours(connection: AsyncConnection, gateway: str, journal: int) -> list
         "limit": HOURS_MAX,
         "before": _HOURS_BEFORE,
     }
-    return [Stored(Hour(*row[:10]), *row[10:]) for row in await _fetch(connection, "hours", values)]
+    return [Stored(Hour(*row[:11]), *row[11:]) for row in await _fetch(connection, "hours", values)]
 
 
 async def rewrite(

@@ -3,11 +3,11 @@
 -- name: note_hours
 -- What was seen of clocks, an hour of a boot a row; a row that gains anything gets a new version.
 INSERT INTO clock_hours AS h (gateway_id, journal, epoch, boot, hour, first_seq, last_seq, first_ms, last_ms, shown_at_ms,
-                              shown_ms, synced_low_ms, synced_high_ms, before_ms)
+                              shown_ms, synced_low_ms, synced_high_ms, heard_ms, before_ms)
 SELECT * FROM unnest(%(gateways)s::text[], %(journals)s::bigint[], %(epochs)s::bigint[], %(boots)s::bigint[],
                      %(hours)s::bigint[], %(first_seqs)s::bigint[], %(last_seqs)s::bigint[], %(firsts)s::bigint[],
                      %(lasts)s::bigint[], %(shown_at)s::bigint[], %(shown)s::bigint[], %(synced_lows)s::bigint[],
-                     %(synced_highs)s::bigint[], %(befores)s::bigint[])
+                     %(synced_highs)s::bigint[], %(heard)s::bigint[], %(befores)s::bigint[])
  ORDER BY 1, 2, 3, 4, 5
 ON CONFLICT (gateway_id, journal, epoch, boot, hour) DO UPDATE SET
     first_seq = least(h.first_seq, excluded.first_seq), last_seq = greatest(h.last_seq, excluded.last_seq),
@@ -16,6 +16,7 @@ ON CONFLICT (gateway_id, journal, epoch, boot, hour) DO UPDATE SET
     shown_at_ms = greatest(h.shown_at_ms, excluded.shown_at_ms),
     synced_low_ms = least(h.synced_low_ms, excluded.synced_low_ms),
     synced_high_ms = greatest(h.synced_high_ms, excluded.synced_high_ms),
+    heard_ms = greatest(h.heard_ms, excluded.heard_ms),
     before_ms = least(h.before_ms, excluded.before_ms), version = h.version + 1,
     updated_at = now()
 

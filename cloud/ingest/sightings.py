@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from protocol.bodies import DocumentApplied, ManualEntered, WeighingRecorded
+from protocol.bodies import ClockHeard, DocumentApplied, ManualEntered, WeighingRecorded
 from protocol.records import ClockQuality
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Sighting:
     shown_ms: int | None = None
     synced_low_ms: int | None = None
     synced_high_ms: int | None = None
+    heard_ms: int | None = None
 
     def synced(self, offset_ms: int) -> None:
         """The clock showed this offset while it was synchronised."""
@@ -79,6 +80,9 @@ class Sightings:
             row.first_seq, row.last_seq = min(row.first_seq, seq), max(row.last_seq, seq)
         if record.clock is ClockQuality.SYNCED:
             row.synced(_offset(record.wall_ms, mono_ms))
+        if type(record.body) is ClockHeard:
+            heard_ms = _offset(record.body.server_ms, mono_ms)
+            row.heard_ms = heard_ms if row.heard_ms is None else max(row.heard_ms, heard_ms)
         digest = _document(record.body)
         if digest is not None:
             self.documents.setdefault((key, digest), mono_ms)

@@ -200,6 +200,10 @@ class Directory:
         """Now, as far as it can be known (UTC milliseconds)."""
         return self._time.now_ms()
 
+    def earliest_ms(self) -> int | None:
+        """It is not earlier, by what the cloud signed alone (UTC milliseconds); None: it never did."""
+        return self._time.earliest_ms() if self._time.signed_ms else None
+
     def surely_ms(self) -> int:
         """It is surely not earlier (UTC milliseconds): what decides that a card is over."""
         return self._time.surely_ms()

@@ -12,6 +12,9 @@ from protocol.records import ClockQuality
 if TYPE_CHECKING:
     from edge.clock import Clock
 
+_FAST = 1_000
+"""A crystal that gained more than one part of this would be broken (600 ppm: slewing and a poor one)."""
+
 
 class TrustedTime:
     """Now, as far as it can be known. Times are UTC milliseconds since 1970."""
@@ -29,8 +32,9 @@ class TrustedTime:
             self.signed_ms = signed_ms
 
     def earliest_ms(self) -> int:
-        """It is not earlier than this."""
-        return self.signed_ms + max(self._clock.mono_ms() - self._heard_mono_ms, 0)
+        """It is not earlier than this, even if the crystal runs fast."""
+        elapsed_ms = max(self._clock.mono_ms() - self._heard_mono_ms, 0)
+        return self.signed_ms + elapsed_ms - elapsed_ms // _FAST
 
     def now_ms(self) -> int:
         """The wall clock if it is synced; else the later of it and the earliest it can be.

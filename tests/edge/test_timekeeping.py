@@ -11,7 +11,7 @@ from edge.config import JournalSettings
 from edge.errors import JournalError
 from edge.journal import AsyncJournal, Journal
 from edge.timekeeping import Timekeeper
-from protocol.bodies import Body, ClockSynced
+from protocol.bodies import Body, ClockHeard, ClockSynced
 from protocol.records import ClockQuality
 from tests.edge.directory.signing_cloud import HandClock
 
@@ -38,6 +38,11 @@ async def journal(tmp_path: Path) -> AsyncIterator[AsyncJournal]:
 async def said(journal: AsyncJournal) -> list[ClockSynced]:
     bodies = [entry.record.body for entry in await journal.entries(1, journal.head)]
     return [body for body in bodies if isinstance(body, ClockSynced)]
+
+
+async def heard(journal: AsyncJournal) -> list[int]:
+    bodies = [entry.record.body for entry in await journal.entries(1, journal.head)]
+    return [body.server_ms for body in bodies if isinstance(body, ClockHeard)]
 
 
 async def test_a_clock_that_goes_on_as_it_did_is_not_worth_a_record(
@@ -72,6 +77,33 @@ async def test_becoming_synced_is_journalled_once_even_without_a_jump(
     await keeper.look()
     await keeper.look()
     assert len(await said(journal)) == 1
+
+
+async def test_what_the_cloud_signed_is_journalled_while_the_clock_is_unsure_and_when_it_says_more(
+    clock: HandClock, journal: AsyncJournal
+) -> None:
+    signed: list[int | None] = [None]
+    keeper = Timekeeper(clock, journal, lambda: signed[0])
+    await keeper.look()
+    for server_ms in (1_000_000, 1_000_000, 1_029_999, 1_030_000, 9_000_000):
+        signed[0] = server_ms
+        await keeper.look()
+    assert await heard(journal) == [1_000_000, 1_030_000, 9_000_000]
+    clock.worth = ClockQuality.SYNCED
+    signed[0] = 99_000_000
+    await keeper.look()
+    assert len(await heard(journal)) == 3
+
+
+async def test_a_signed_time_that_only_goes_on_with_the_clock_is_not_worth_a_record(
+    clock: HandClock, journal: AsyncJournal
+) -> None:
+    keeper = Timekeeper(clock, journal, lambda: 1_000_000 + clock.mono)
+    for _ in range(100):
+        clock.mono += 5_000
+        clock.wall += 5_000
+        await keeper.look()
+    assert len(await heard(journal)) == 1
 
 
 async def test_a_disk_that_refuses_costs_the_record_only_until_the_next_look(journal: AsyncJournal) -> None:
@@ -109,7 +141,7 @@ class _Refusing:
         self.full = True
         self.refused = 0
 
-    async def append(self, *bodies: Body) -> list[Entry]:
+    async def append(self, *bodies: Body, epoch: int | None = None) -> list[Entry]:
         await asyncio.sleep(0)
         if self.full:
             self.refused += 1

@@ -118,6 +118,7 @@ def sample_bodies() -> list[bodies.Body]:
             None,
         ),
         bodies.RecordCarried(0x0102030405060708, 41, bytes(32), old),
+        bodies.ClockHeard(NOW_MS - 2_000),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloud.clocks.models import How
+from protocol.bodies import ClockHeard
 from protocol.documents import document_digest
 from protocol.records import ClockQuality
 from tests.cloud.clocks.box import DAY_MS, HOUR_MS, repair_all, times
@@ -64,6 +65,30 @@ async def test_a_backlog_that_was_never_synchronised_is_as_old_as_its_frame_says
     latest = [found[seq][0] + found[seq][1] * 1000 for seq in seqs]
     assert latest == sorted(latest)
     assert max(latest) <= box.true_ms + 20_000
+
+
+async def test_a_clock_that_nothing_ever_sets_is_known_by_what_it_heard_the_cloud_sign(drop: Drop) -> None:
+    box = drop.box
+    box.show(0, UNKNOWN)
+    seq = box.visit()
+    await drop.deliver()
+    assert drop.hold()[seq][1] > 3_600
+    box.pass_by(5_000)
+    box.append(ClockHeard(drop.clock.now_ms))
+    await drop.deliver(4)
+    _, error_s, how, _, _ = drop.hold()[seq]
+    assert (how, error_s <= 10) == (BOUNDED, True)
+
+
+async def test_a_time_that_was_never_signed_moves_nothing(drop: Drop) -> None:
+    box = drop.box
+    box.show(0, UNKNOWN)
+    seq = box.visit()
+    await drop.deliver()
+    before = drop.hold()[seq]
+    box.append(ClockHeard(box.true_ms + DAY_MS))
+    await drop.deliver(4)
+    assert drop.hold()[seq][:3] == before[:3]
 
 
 async def test_a_boot_of_unknown_length_between_two_known_ones_lies_between_them(drop: Drop) -> None:

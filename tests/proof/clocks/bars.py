@@ -48,7 +48,7 @@ def learn(deliveries: Iterable[Delivery], issued_ms: Mapping[bytes, int]) -> dic
 
 def _hour(key: HourKey, row: Sighting, after_ms: int | None) -> Hour:
     synced = row.synced_low_ms, row.synced_high_ms
-    return Hour(*key[1:], row.first_ms, row.last_ms, *synced, after_ms, row.before_ms)
+    return Hour(*key[1:], row.first_ms, row.last_ms, *synced, row.heard_ms, after_ms, row.before_ms)
 
 
 def errors_of(seed: str, *, liar: bool) -> tuple[int, list[str], list[int]]:

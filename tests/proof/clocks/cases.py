@@ -94,6 +94,7 @@ async def _never_synced(site: DropPoint, deliver: Deliver) -> None:
         await site.visit()
         await site.pass_by(HOUR_S)
         await deliver(LIVE_S)
+    await deliver(LIVE_S)
 
 
 async def _three_days(site: DropPoint, deliver: Deliver) -> None:
@@ -200,7 +201,7 @@ async def _boots_in_the_future(site: DropPoint, deliver: Deliver) -> None:
 
 NAMED = (
     Case("boot in 1970", _boot_in_1970),
-    Case("never synchronised in this boot", _never_synced, skewed=True),
+    Case("never synchronised in this boot", _never_synced, skewed=True, sharp=True),
     Case("synchronised after three days", _three_days),
     Case("never synchronised, by courier a month later", _by_courier),
     Case("two boots without a sync between", _unknown_gap),

@@ -92,7 +92,7 @@ class DropPoint:
     async def _start(self) -> None:
         await self.site.start()
         self._boot = self.site.journal.boot
-        self._keeper = Timekeeper(self.site.clock, self.site.journal)
+        self._keeper = Timekeeper(self.site.clock, self.site.journal, self.site.directory.earliest_ms)
 
     async def close(self) -> None:
         """Stop for good."""
@@ -119,6 +119,11 @@ class DropPoint:
         """The network is there and sets the clock."""
         self.site.clock.wall_offset_ms = self.truth_ms[self._boot]
         self.site.clock.trust = ClockQuality.SYNCED
+        await self._look()
+
+    async def hear(self, server_ms: int) -> None:
+        """An ack comes in with the time that the cloud signed."""
+        self.site.directory.trust_time(server_ms)
         await self._look()
 
     async def pass_by(self, seconds: float) -> None:

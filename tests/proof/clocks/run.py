@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cloud.kit.embedded import EmbeddedPostgres
 from protocol.points import points_for
 from tests.edge.station.bench import MATERIALS
+from tests.proof.clocks.cases import LIVE_S
 from tests.proof.clocks.cloud import Postgres, nepal_day
 from tests.proof.clocks.drop_point import KEY, DropPoint
 
@@ -75,7 +76,11 @@ async def _case(cloud: Cloud, number: int, case: Case, tally: Tally) -> None:
 
         async def deliver(delay_s: float) -> None:
             first = max(cloud.known_through(site.epoch) + 1, 1)
-            await cloud.take(await site.frame(first), site.true_ms + int(delay_s * 1_000))
+            arrives_ms = site.true_ms + int(delay_s * 1_000)
+            await cloud.take(await site.frame(first), arrives_ms)
+            if delay_s <= LIVE_S:
+                await site.pass_by(2 * delay_s)
+                await site.hear(arrives_ms)
             skewed.append("clock.skewed" in cloud.alarms())
 
         try:

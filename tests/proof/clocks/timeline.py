@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from protocol.bodies import Body, ClockSynced, DocumentApplied, ScaleZeroed
+from protocol.bodies import Body, ClockHeard, ClockSynced, DocumentApplied, ScaleZeroed
 from protocol.frames import ClockSample
 from protocol.records import ClockQuality, Record
 
@@ -77,7 +77,7 @@ class Life:
         """So many things happen; at last everything arrives."""
         deeds = (
             (self._write, 10), (self._pass, 6), (self._power_cut, 1), (self._set_wrong, 1), (self._sync, 1),
-            (self._send, 2), (self._document, 1), (self._new_epoch, 0.3),
+            (self._send, 2), (self._document, 1), (self._new_epoch, 0.3), (self._hear, 1),
             (self._lie, 0.5 if self.liar else 0),
         )  # fmt: skip
         for _ in range(steps):
@@ -162,6 +162,11 @@ class Life:
         digest = len(self.issued_ms).to_bytes(32, "big")
         self.issued_ms[digest] = int(self.true_ms - age_ms + self.chance.uniform(-CLOUD_MS, CLOUD_MS))
         self._append(DocumentApplied("catalog", 1, 1, digest))
+
+    def _hear(self) -> None:
+        """Something the cloud signed a while ago comes in: an ack, fresh or out of a courier's file."""
+        age_ms = self.chance.choice((SECOND, HOUR, 60 * DAY)) * self.chance.random()
+        self._append(ClockHeard(int(self.true_ms - age_ms + self.chance.uniform(-CLOUD_MS, CLOUD_MS))))
 
     def _send(self) -> None:
         """Everything waiting leaves, in one frame or two; it arrives at once or by courier weeks later."""

@@ -25,6 +25,7 @@ CREATE TABLE clock_hours (
     shown_ms bigint,                       -- the offset that the wall clock showed then
     synced_low_ms bigint,                  -- offsets that it showed records while it was synchronised
     synced_high_ms bigint,
+    heard_ms bigint,                       -- the offset is not less, by the gateway's word: it had heard a signed time
     after_ms bigint,                       -- the offset is not less: the cloud had signed something by then
     before_ms bigint,                      -- nor more: it had arrived by then
     version bigint NOT NULL DEFAULT 1,
