@@ -146,3 +146,28 @@ async def test_an_ack_that_the_broker_does_not_take_in_time_stops_none_behind_it
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert (worker.sessions, worker.acks_dropped, len(stumbled)) == (1, 1, 1)
+
+
+class Hasty(SystemClock):
+    """Remembers how long it was to sleep, and does not; after enough of it, ends."""
+
+    def __init__(self, enough: int) -> None:
+        super().__init__()
+        self.slept_s: list[float] = []
+        self._enough = enough
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        if len(self.slept_s) >= self._enough:
+            raise asyncio.CancelledError
+
+
+async def test_frames_are_not_lost_for_half_a_minute_after_a_broker_was_long_away(site: Site) -> None:
+    """Everybody's frames are taken and forgotten by the broker until the ingest listens again."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    clock = Hasty(12)
+    worker = MqttWorker(MqttSettings("127.0.0.1", port), site.ingest, clock, lambda: 1.0)
+    with pytest.raises(asyncio.CancelledError):
+        await worker.run()
+    assert max(clock.slept_s) <= 2.0

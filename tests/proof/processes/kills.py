@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from deploy.local.processes import wait_until
 from tests.proof.processes.recovery import Watch, gathered, spelled
-from tests.proof.processes.town import FAILURES, Kept, Shape, Town, open_town
+from tests.proof.processes.town import DRAIN_S, FAILURES, Kept, Shape, Town, open_town
 from tests.proof.processes.victims import Victim, victims_of
 from tests.proof.row import Figures, Part, Row, Task, Violation
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 KILLS = 40
 """Of one town: opening and judging it takes as long as some twenty kills."""
+KILLS_CALM = 10
+"""Of a town where one recovery is awaited before the next kill, so that each is timed alone."""
+CALM_FROM = 200
 SITES = 2
 PAIRS = 0.3
 """Share of moments at which two processes die at once."""
@@ -93,6 +96,10 @@ class Killer:
         self._watch.struck(kind, died[0].site if len(died) == 1 else None)
         return True
 
+    def settled(self) -> bool:
+        """Whether nothing is left of the faults so far."""
+        return self.all_back() and not self._watch.waits
+
     def _choose(self, count: int) -> list[Victim]:
         """Of the kinds that died least; nobody far ahead of them, so that all kinds get their share."""
         anyone = self._random.random() < STARTING
@@ -107,14 +114,20 @@ class Killer:
 
 
 def _split(count: int, seed: int) -> Sequence[Task]:
-    """Towns of at most KILLS kills, of both shapes in turn; never fewer than one of each."""
-    towns = max(len(SHAPES), -(-count // KILLS))
-    shares = [count // towns + (number < count % towns) for number in range(towns)]
+    """Towns of both shapes in turn, never fewer than one of each; a tenth of many kills is for calm ones."""
+    calm = count // 10 if count >= CALM_FROM else 0
+    storms = _shares(count - calm, max(len(SHAPES), -(-(count - calm) // KILLS)))
+    towns = [("storm", share) for share in storms]
+    towns += [("calm", share) for share in _shares(calm, -(-calm // KILLS_CALM))]
     return [
-        Task(share, {"key": f"{seed}.{number}.{SHAPES[number % len(SHAPES)]}.{share}"})
-        for number, share in enumerate(shares)
-        if share
+        Task(share, {"key": f"{seed}.{number}.{SHAPES[number % len(SHAPES)]}.{pace}.{share}"})
+        for number, (pace, share) in enumerate(towns)
     ]
+
+
+def _shares(count: int, towns: int) -> list[int]:
+    shares = [count // towns + (number < count % towns) for number in range(towns)]
+    return [share for share in shares if share]
 
 
 def _run(task: Task, tick: Tick) -> Part:
@@ -127,7 +140,7 @@ def _replay(key: str) -> Part:
 
 def _kill(key: str, tick: Tick) -> Part:
     """One town. The schedule repeats with the key; what the processes do meanwhile does not."""
-    _, _, shape, kills = key.split(".")
+    _, _, shape, pace, kills = key.split(".")
     begun_s = time.monotonic()
     with Kept() as kept:
         found: list[str] = []
@@ -141,11 +154,11 @@ def _kill(key: str, tick: Tick) -> Part:
                 killer = Killer(victims_of(town), watch, key)
                 watch.start()
                 try:
-                    killed = _storm(town, killer, int(kills), tick)
+                    killed = _storm(town, killer, int(kills), tick, calm=pace == "calm")
                     figures["drain_s_max"] = round(_calm(town, killer, watch), 1)
                 finally:
                     watch.close()
-                figures |= _figures(town, killer, watch)
+                figures |= _figures(town, killer, watch, "alone" if pace == "calm" else "in a storm")
                 found = town.judge()
         except FAILURES as error:
             found.append(f"{type(error).__name__}: {error}")
@@ -155,8 +168,10 @@ def _kill(key: str, tick: Tick) -> Part:
         return Part(killed, [Violation(key, each + where) for each in found], figures)
 
 
-def _storm(town: Town, killer: Killer, kills: int, tick: Tick) -> int:
+def _storm(town: Town, killer: Killer, kills: int, tick: Tick, *, calm: bool) -> int:
     while killer.moments < kills:
+        if calm:
+            wait_until(killer.settled, DRAIN_S, "nothing recorded after a kill was acknowledged")
         killer.pause()
         if killer.strike():
             tick(1)
@@ -174,14 +189,14 @@ def _calm(town: Town, killer: Killer, watch: Watch) -> float:
     return time.monotonic() - begun_s
 
 
-def _figures(town: Town, killer: Killer, watch: Watch) -> dict[str, int | float | str]:
+def _figures(town: Town, killer: Killer, watch: Watch, how: str) -> dict[str, int | float | str]:
     return {
         "weighings": town.saved,
         **{f"killed {kind}": count for kind, count in sorted(killer.processes.items())},
         "pairs": killer.pairs,
         "while starting": killer.while_starting,
         "ended by themselves": killer.by_themselves,
-        **spelled(watch.seconds),
+        **spelled(watch.seconds, how),
     }
 
 

@@ -50,6 +50,12 @@ class Watch(threading.Thread):
         with self._guard:
             self._faults.append(_Fault(kind, time.monotonic(), dict.fromkeys(met)))
 
+    @property
+    def waits(self) -> bool:
+        """Whether some fault is not over yet."""
+        with self._guard:
+            return bool(self._faults)
+
     def nothing_more(self) -> None:
         """Nothing is recorded from now on: an empty outbox is all there is to wait for."""
         self._quiet.set()
@@ -89,9 +95,11 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def spelled(seconds: Mapping[str, Sequence[float]]) -> dict[str, str]:
+def spelled(seconds: Mapping[str, Sequence[float]], how: str) -> dict[str, str]:
     """For a part's figures: every time by kind, to be read again by `gathered`."""
-    return {f"recovery {kind}": " ".join(f"{one:.1f}" for one in each) for kind, each in seconds.items()}
+    return {
+        f"recovery {how}, {kind}": " ".join(f"{one:.1f}" for one in each) for kind, each in seconds.items()
+    }
 
 
 def gathered(texts: Sequence[str]) -> str:

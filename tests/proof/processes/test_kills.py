@@ -59,8 +59,9 @@ def test_every_town_of_a_split_is_counted_once_and_both_shapes_are_among_them() 
     for count in (1, 2, 30, 41, 1_000):
         tasks = KILLED.split(count, 1)
         assert sum(task.count for task in tasks) == count
-        assert all(int(task.work["key"].split(".")[3]) == task.count for task in tasks)
+        assert all(int(task.work["key"].split(".")[4]) == task.count for task in tasks)
     assert {task.work["key"].split(".")[2] for task in KILLED.split(30, 1)} == {"all", "apart"}
+    assert sum(task.count for task in KILLED.split(1_000, 1) if ".calm." in task.work["key"]) == 100
 
 
 def test_figures_of_towns_are_put_together() -> None:
