@@ -46,7 +46,7 @@ class AsyncJournal:
         self.on_append: list[Callable[[int], None]] = []
         self.last_check: ChainReport | None = None
         self._queue_max = queue_max
-        self._waiting: deque[tuple[tuple[Body, ...], asyncio.Future[list[Entry]]]] = deque()
+        self._waiting: deque[tuple[tuple[Body, ...], int | None, asyncio.Future[list[Entry]]]] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal-write")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-read")
@@ -86,7 +86,7 @@ class AsyncJournal:
         """The oldest seq still held."""
         return self.journal.first_kept
 
-    async def append(self, *bodies: Body) -> list[Entry]:
+    async def append(self, *bodies: Body, epoch: int | None = None) -> list[Entry]:
         """Save these bodies together; durable when it returns.
 
         Cancelling the caller does not undo it: the append still happens. Raises JournalBusy when
@@ -95,7 +95,7 @@ class AsyncJournal:
         if len(self._waiting) >= self._queue_max:
             raise JournalBusy(f"{self._queue_max} appends are waiting for the disk; try again")
         future: asyncio.Future[list[Entry]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((bodies, future))
+        self._waiting.append((bodies, epoch, future))
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._write_waiting(), name="journal-appends")
         return await future
@@ -103,12 +103,12 @@ class AsyncJournal:
     async def _write_waiting(self) -> None:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(GROUPS_MAX, len(self._waiting)))]
-            groups = [bodies for bodies, _ in batch]
+            groups, epochs, futures = zip(*batch, strict=True)
             try:
-                outcomes: list[Any] = await self._write(self.journal.append_groups, groups)
+                outcomes: list[Any] = await self._write(self.journal.append_groups, groups, epochs)
             except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it was
                 outcomes = [error] * len(batch)
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
+            for future, outcome in zip(futures, outcomes, strict=True):
                 _resolve(future, outcome)
             if any(isinstance(outcome, list) for outcome in outcomes):
                 self._announce()

@@ -7,6 +7,7 @@ thread may read. Does not own threads (`asynchronous`) nor what the station make
 from __future__ import annotations
 
 import os
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -152,19 +153,25 @@ class Journal:
         """The latest time the cloud has signed in an ack, 0 if never."""
         return self._store.state.server_time_ms
 
-    def append(self, *bodies: Body) -> list[Entry]:
+    def append(self, *bodies: Body, epoch: int | None = None) -> list[Entry]:
         """Save records of these bodies in one transaction; durable when it returns.
 
-        Raises JournalError (`journal.full`, `journal.failed`: none was saved; `journal.unsure`: the disk
-        does not answer, so nobody can tell before the next start) or RecordError `record.too_large`.
+        Bodies that name seqs say of which `epoch`. Raises JournalError (`journal.full`, `journal.failed`,
+        `journal.epoch` if that is over: none was saved; `journal.unsure`: the disk does not answer, so nobody
+        can tell before the next start) or RecordError `record.too_large`.
         """
-        outcome = self.append_groups([bodies])[0]
+        outcome = self.append_groups([bodies], [epoch])[0]
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def append_groups(self, groups: Sequence[Sequence[Body]]) -> list[Outcome]:
-        """Save several groups in one transaction; a group that cannot be encoded fails alone."""
+    def append_groups(
+        self, groups: Sequence[Sequence[Body]], epochs: Sequence[int | None] = ()
+    ) -> list[Outcome]:
+        """Save several groups in one transaction; a group that cannot be encoded fails alone.
+
+        `epochs` says of each group in which epoch alone it makes sense; None, or nothing: in any.
+        """
         try:
             self._certain()
             self._store.ready()
@@ -174,7 +181,10 @@ class Journal:
         rows: list[Row] = []
         outcomes: list[Outcome] = []
         seq, digest = self._store.head, self._store.head_digest
-        for bodies in groups:
+        for bodies, epoch in zip_longest(groups, epochs):
+            if epoch not in {None, self.epoch}:
+                outcomes.append(JournalError("the epoch that these speak of is over", code="journal.epoch"))
+                continue
             try:
                 entries = self._chain(bodies, seq, digest, sample)
             except RecordError as error:
@@ -318,7 +328,7 @@ class Journal:
                 found = opening.examine_all(self._site)
                 if any(one.damage for one in found):
                     self.repair()
-                    found = opening.examine_all(self._site)
+                    found = opening.whole_files(self._site)
                 why = EVERYTHING if everything else reason
                 return opening.next_epoch(self._site, why, found, everything=everything)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from edge.clock import Clock
     from edge.journal.filesystem import FileSystem
     from edge.journal.salvage import Intact
+
+
+_TRIES: Final = 4
+"""Examinations of a file of which the disk says that it cannot be read."""
+_LEAP: Final = 1_000_000
+"""Generations that a file may have seen that does not tell its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class _Examined:
     state: State | None
     damage: str
     sources: frozenset[int] = frozenset()
+    unreadable: bool = False
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -119,7 +126,25 @@ def _booted(store: Store, boot_id: str) -> Store:
 
 def examine_all(site: Site) -> list[_Examined]:
     """Every epoch's file of the folder; none may be open for writing."""
-    return [_examine(path, site) for path in files.epoch_files(site.directory, site.disk)]
+    return [_examined(path, site) for path in files.epoch_files(site.directory, site.disk)]
+
+
+def whole_files(site: Site) -> list[_Examined]:
+    """The same where damage has just been set aside. Raises JournalError if there is some nevertheless."""
+    found = examine_all(site)
+    for one in found:
+        if one.damage:
+            raise JournalError(f"{one.damage}; restart the gateway to repair it", code="journal.unread")
+    return found
+
+
+def _examined(path: Path, site: Site) -> _Examined:
+    """What can be read at the second or third try is not damaged."""
+    for _ in range(_TRIES - 1):
+        one = _examine(path, site)
+        if not one.unreadable:
+            return one
+    return _examine(path, site)
 
 
 def next_epoch(
@@ -133,7 +158,9 @@ def next_epoch(
     newest = max((one for one in found if not one.damage), key=lambda one: one.rank, default=None)
     # A whole file holds all that was not acknowledged in those it was built from.
     contained = newest.sources if newest and not everything else frozenset()
-    generation = max((state.generation for state in states), default=0) + 1
+    # A file that does not tell its generation must not outrank this one should it be read after all.
+    step = 1 if len(states) == len(found) else _LEAP
+    generation = max((state.generation for state in states), default=0) + step
     state = _newborn(site, site.mint_epoch(), generation, reason, states)
     lost = _Lost()
     with ExitStack() as stack:
@@ -216,7 +243,7 @@ def _examine(path: Path, site: Site) -> _Examined:
         return _Examined(path, epoch, state, f"{path.name}: {error}")
     except apsw.IOError as error:
         if getattr(error, "extendedresult", 0) in _UNREADABLE:
-            return _Examined(path, epoch, state, f"{path.name}: {error}")
+            return _Examined(path, epoch, state, f"{path.name}: {error}", unreadable=True)
         raise failure(error) from error
     except apsw.Error as error:
         raise JournalError(f"{path} cannot be opened: {error}", code="journal.unopened") from error
