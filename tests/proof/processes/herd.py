@@ -28,6 +28,7 @@ from cloud.kit.embedded import EmbeddedPostgres
 from cloud.kit.keyring import Keyring
 from deploy.local.processes import Process, StartError, free_port, listening, program, wait_until
 from protocol.cose import key_id_of
+from protocol.documents import Name
 from tests.proof.processes.members import Experience, Orders, key_of, name_of
 from tests.proof.processes.recovery import percentile
 from tests.proof.processes.town import Kept
@@ -124,6 +125,20 @@ class Cloud:
                 for number in range(count):
                     public = key_of(seed, number).public
                     rows.write_row((key_id_of(public), name_of(number), public))
+
+    def documents(self, count: int) -> dict[str, bytes]:
+        """Digests by shelf, once the worker has made everybody's: gateways had them with their claims."""
+        wait_until(lambda: self._manifests() == count, SETTLE_S, "the worker did not make every manifest")
+        with self.connect() as connection:
+            rows = connection.execute(
+                "SELECT name, digest FROM documents ORDER BY generation, version"
+            ).fetchall()
+        return {str(name): bytes(digest) for name, digest in rows}
+
+    def _manifests(self) -> int:
+        with self.connect() as connection:
+            row = connection.execute("SELECT count(*) FROM documents WHERE name LIKE 'manifest/%'").fetchone()
+        return int(row[0]) if row else 0
 
     def delivered(self) -> Counter[str]:
         """Records by gateway."""
@@ -237,11 +252,14 @@ def _gathered(folder: Path, seed: int, count: int) -> Iterator[tuple[Broker, Clo
         cloud.start()
         cloud.enrol(seed, count)
         keys = Keyring.load_or_create(cloud.data / "keys")
+        documents = cloud.documents(count)
+        shared = {str(name): documents[name] for name in (Name.KEYS, Name.CATALOG, Name.REVOCATIONS)}
         for first in range(0, count, _share(count)):
             size, spread = min(_share(count), count - first), spread_s(count)
             orders = Orders(
                 seed, first, size, broker.port, cloud.http_port, spread, spread / 2,
-                keys.root.public, keys.ack.public, keys.document.public,
+                keys.root.public, keys.ack.public, keys.document.public, shared,
+                [documents[f"{Name.CONFIG}/{name_of(first + index)}"] for index in range(size)],
             )  # fmt: skip
             members.append(Members(orders))
             members[-1].start(folder / "members.log")

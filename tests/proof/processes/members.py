@@ -31,7 +31,7 @@ from edge.sync.sync import Lane, Sync
 from protocol.bodies import Body, GatewayStarted
 from protocol.breaker import Breaker
 from protocol.cose import SigningKey, key_id_of
-from protocol.documents import open_document
+from protocol.documents import Name, open_document
 from protocol.records import ClockQuality, Record, encode_record, genesis_digest, next_digest
 from protocol.status import Status
 
@@ -51,7 +51,10 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """Which gateways of the herd, where broker and API are, the cloud's public keys; times in seconds."""
+    """Which gateways of the herd, where broker and API are, the cloud's public keys; times in seconds.
+
+    `shared` and `configs` are the digests of the documents that came with the claims.
+    """
 
     seed: int
     first: int
@@ -63,6 +66,8 @@ class Orders(msgspec.Struct, frozen=True):
     root_key: bytes
     ack_key: bytes
     document_key: bytes
+    shared: dict[str, bytes]
+    configs: list[bytes]
 
 
 class Experience(msgspec.Struct):
@@ -133,9 +138,9 @@ class MemoryJournal:
 class MemoryDirectory:
     """Remembers which documents it holds, and what the cloud signed."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, config: bytes) -> None:
         self._keys = {key_id_of(key): key for key in (orders.root_key, orders.document_key)}
-        self._held: dict[str, bytes] = {}
+        self._held = {**orders.shared, Name.CONFIG.value: config}
 
     def key_for_document(self) -> Callable[[bytes], bytes | None]:
         return self._keys.get
@@ -183,7 +188,7 @@ class Member:
         self._random = random.Random(f"{orders.seed} {gateway}")
         self.lived = Experience(gateway)
         self.journal = MemoryJournal(gateway, self._random.randrange(1, 2**53), clock)
-        self._directory = MemoryDirectory(orders)
+        self._directory = MemoryDirectory(orders, orders.configs[self.number - orders.first])
         traffic = Traffic()
         ack_keys = {key_id_of(orders.ack_key): orders.ack_key}
         journal = cast("AsyncJournal", self.journal)
