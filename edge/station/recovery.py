@@ -37,10 +37,10 @@ async def recover(journal: AsyncJournal, doubt: str | None) -> Recovered:
     """
     if doubt is not None:
         await journal.append(bodies.IntakeSuspended(doubt))
-    head = journal.head
+    epoch, head = journal.epoch, journal.head
     recovered = rebuild(await journal.entries(max(1, head - LOOKBACK + 1), head))
     if closings := recovered.closings():
-        await journal.append(*closings)
+        await journal.append(*closings, epoch=epoch)
     return recovered
 
 

@@ -70,7 +70,7 @@ MOVING_TIMEOUTS = 5
 """Movement alone keeps a visit open for at most this many idle time-outs."""
 
 _STARTING = "station.starting"
-_NOTHING_SAVED = frozenset({"journal.busy", "journal.full", "journal.failed"})
+_NOTHING_SAVED = frozenset({"journal.busy", "journal.full", "journal.failed", "journal.epoch"})
 """Codes that promise that nothing was saved; after any other the journal is read back."""
 
 
@@ -317,7 +317,7 @@ class Station:
 
     async def _append(self, wanted: tuple[Body, ...]) -> None:
         try:
-            entries = await self._journal.append(*wanted)
+            entries = await self._journal.append(*wanted, epoch=self._epoch)
         except (JournalError, RecordError) as error:
             if isinstance(error, JournalError) and error.code not in _NOTHING_SAVED:
                 self._read_back(error.code)

@@ -113,3 +113,22 @@ async def test_a_read_that_meets_damage_repairs_and_asking_anew_works(journal: A
     assert len(await journal.read(1, 10**6)) == 9
     await journal.append(weighing())
     assert journal.head == 10
+
+
+async def test_a_weighing_is_not_tied_to_another_visit_when_a_new_epoch_begins_before_it_is_saved(
+    journal: AsyncJournal,
+) -> None:
+    """Its body names the visit by a seq, which in the new epoch is somebody else's record."""
+    await journal.append(weighing())
+    spoken_of = journal.epoch
+    begun = asyncio.ensure_future(journal.new_epoch("proof"))
+    refused, unbound = await asyncio.gather(
+        journal.append(weighing(2), epoch=spoken_of), journal.append(weighing(3)), return_exceptions=True
+    )
+    await begun
+    assert isinstance(refused, JournalError)
+    assert refused.code == "journal.epoch"
+    assert not isinstance(unbound, BaseException)
+    assert (journal.head, journal.epoch != spoken_of) == (2, True), "the carried one, and the unbound one"
+    (entry,) = await journal.append(weighing(4), epoch=journal.epoch)
+    assert entry.seq == 3

@@ -150,17 +150,17 @@ class UnreliableDisk(AsyncJournal):
 
     plan: deque[Literal["refused", "lost", "saved"]]
 
-    async def append(self, *bodies: Body) -> list[Entry]:
+    async def append(self, *bodies: Body, epoch: int | None = None) -> list[Entry]:
         match self.plan.popleft() if self.plan else None:
             case "refused":
                 raise JournalError("the disk refused", code="journal.failed")
             case "lost":
                 raise JournalError("nobody can tell", code="journal.unsure")
             case "saved":
-                await super().append(*bodies)
+                await super().append(*bodies, epoch=epoch)
                 raise JournalError("nobody can tell", code="journal.unsure")
             case None:
-                return await super().append(*bodies)
+                return await super().append(*bodies, epoch=epoch)
 
 
 class Site:
