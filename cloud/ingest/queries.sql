@@ -142,9 +142,11 @@ SELECT c.id, '{issuer}', c.account_id, c.points, 1, CASE WHEN c.pending THEN 'pe
  WHERE c.points > 0
 
 -- name: close_visits
+-- Of several ends of one visit the first counts.
 UPDATE deposits d SET closed_at = s.at, outcome = s.outcome
-  FROM stage_closings s
- WHERE d.id = same_side(s.gateway_id, s.epoch, s.own, s.id, s.seq) AND d.closed_at IS NULL
+  FROM (SELECT DISTINCT ON (visit) same_side(e.gateway_id, e.epoch, e.own, e.id, e.seq) AS visit, e.at, e.outcome
+          FROM stage_closings e ORDER BY visit, e.ctid) s
+ WHERE d.id = s.visit AND d.closed_at IS NULL
 
 -- name: due
 -- Who was credited here and owes from an earlier reversal?
@@ -153,13 +155,16 @@ SELECT DISTINCT h.account_id, r.key
  WHERE r.kind = 'receivable' AND r.balance > 0
 
 -- name: void_weighings
+-- In the order in which they were taken back: it says how much of each the balance covered. Twice is once.
 WITH taken AS (
-    SELECT v.id AS void_id, same_side(v.gateway_id, v.epoch, v.own, v.id, v.seq) AS weighing_id
+    SELECT DISTINCT ON (weighing_id) v.n, v.id AS void_id,
+           same_side(v.gateway_id, v.epoch, v.own, v.id, v.seq) AS weighing_id
       FROM unnest(%(ids)s::uuid[], %(gateways)s::text[], %(epochs)s::bigint[], %(own)s::bigint[], %(seqs)s::bigint[])
-           AS v (id, gateway_id, epoch, own, seq)
+           WITH ORDINALITY AS v (id, gateway_id, epoch, own, seq, n)
+     ORDER BY weighing_id, v.n
 ), voided AS (
     UPDATE weighings w SET voided_by = t.void_id FROM taken t WHERE w.id = t.weighing_id AND w.voided_by IS NULL
-    RETURNING w.id, w.account_id, w.points, w.pending, w.net_g, w.material, w.drop_point_id, w.gateway_id
+    RETURNING t.n, w.id, w.account_id, w.points, w.pending, w.net_g, w.material, w.drop_point_id, w.gateway_id
 ), kilos AS (
     INSERT INTO custody_balances (party, material, net_g)
     SELECT coalesce('drop-point:' || drop_point_id, 'gateway:' || gateway_id), material, -sum(net_g)
@@ -171,7 +176,7 @@ WITH taken AS (
                                                            'material', material)
       FROM voided
 )
-SELECT id, account_id, points, pending FROM voided
+SELECT id, account_id, points, pending FROM voided ORDER BY n
 
 -- name: voids_without_weighing
 WITH taken AS (

@@ -13,7 +13,7 @@ from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from protocol.acks import Verdict
-from protocol.bodies import HolderKind, RecordCarried
+from protocol.bodies import DepositClosed, HolderKind, Outcome, RecordCarried
 from protocol.records import ClockQuality
 from tests.cloud.ingest.gateway import WALL_MS, Gateway, serial_of
 
@@ -148,6 +148,15 @@ async def test_a_visit_cut_in_two_by_frames_is_closed(site: Site) -> None:
     assert site.rows("SELECT outcome FROM deposits") == [(None,)]
     await site.send(site.gateway.frame(3, 3))
     assert site.rows("SELECT outcome, closed_at > opened_at FROM deposits") == [("completed", True)]
+
+
+async def test_of_two_ends_of_one_visit_the_first_counts(site: Site) -> None:
+    deposit = site.gateway.open()
+    await site.send(site.gateway.frame())
+    for outcome in (Outcome.TIMEOUT, Outcome.COMPLETED, Outcome.CANCELLED):
+        site.gateway.append(DepositClosed(deposit, outcome, 0, 0, 0))
+    await site.send(site.gateway.frame())
+    assert site.rows("SELECT outcome FROM deposits") == [("timeout",)]
 
 
 async def test_every_record_is_kept_as_signed_and_the_chain_holds_in_the_cloud(site: Site) -> None:

@@ -259,3 +259,27 @@ async def test_account_ids_are_the_same_in_python_and_in_postgres(site: Site) ->
         for key in (b"", b"points", PSEUDONYM, b"guest:" + HASH):
             assert site.one("SELECT account_id(%s, %s)", kind.value, key) == account_id(kind, key)
     assert holding_account(b"guest:" + HASH).bytes in pack_holders({(HolderKind.GUEST, HASH): 0}, [])
+
+
+async def test_weighings_taken_back_together_are_reversed_in_the_order_in_which_that_was_done(
+    site: Site,
+) -> None:
+    """Which of them the balance still covered must not be Postgres's whim: a statement shows it."""
+    weighings = [site.gateway.visit(net_g) for net_g in (100, 200, 300, 400)]
+    await site.send(site.gateway.frame())
+    spend(site, 1, 9_000)
+    order = [weighings[number] for number in (2, 0, 3, 1)]
+    for weighing in (*order, order[0]):
+        void(site.gateway, weighing)
+    await site.send(site.gateway.frame())
+    covered = site.rows(
+        "SELECT w.seq, t.code, t.amount FROM transfers t JOIN weighings w ON w.id = t.source"
+        " WHERE t.code IN (2, 3) ORDER BY t.code, w.seq"
+    )
+    due = [(2, 3, 1_200), (5, 3, 2_400), (8, 3, 600), (11, 3, 4_800)]
+    assert covered == [(8, 2, 3_000), *due]
+    voids = site.one(
+        "SELECT count(*) FROM weighings w JOIN records r ON r.id = w.voided_by WHERE r.seq <= %s",
+        site.gateway.head - 1,
+    )
+    assert voids == 4
