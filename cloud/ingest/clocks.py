@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cloud.kit.queries import load_queries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import psycopg
 
@@ -21,8 +21,13 @@ async def note_sightings(connection: psycopg.AsyncConnection, sightings: Sightin
     """Add to what is known of each hour. Rows are locked in the order of their keys."""
     if sightings.hours:
         await connection.execute(_QUERIES["note_hours"], _hours(sightings))
-    if sightings.documents:
-        await connection.execute(_QUERIES["note_documents"], _documents(sightings))
+    held = [
+        (key, digest, mono_ms)
+        for key, row in sightings.hours.items()
+        for digest, mono_ms in row.documents.items()
+    ]
+    if held:
+        await connection.execute(_QUERIES["note_documents"], _documents(held))
     if sightings.again:
         gateways, epochs, seqs = (list(column) for column in zip(*sightings.again, strict=True))
         values = {"gateways": gateways, "epochs": epochs, "seqs": seqs}
@@ -45,10 +50,10 @@ def _hours(sightings: Sightings) -> dict[str, list[Any]]:
     }
 
 
-def _documents(sightings: Sightings) -> dict[str, list[Any]]:
-    return _keys(key for key, _ in sightings.documents) | {
-        "digests": [digest for _, digest in sightings.documents],
-        "at": list(sightings.documents.values()),
+def _documents(held: Sequence[tuple[HourKey, bytes, int]]) -> dict[str, list[Any]]:
+    return _keys(key for key, _, _ in held) | {
+        "digests": [digest for _, digest, _ in held],
+        "at": [mono_ms for _, _, mono_ms in held],
     }
 
 

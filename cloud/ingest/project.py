@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from cloud.ingest.effects import Effects
     from cloud.ingest.positions import Positions
+    from cloud.ingest.sightings import Source
     from cloud.ingest.views import Opened, RateHistory, View
     from protocol.delivery import Fresh
 
@@ -91,6 +92,7 @@ class Projector:
         self._epoch = 0
         self._journal: int | None = None
         """The epoch that delivers; None: nothing is delivered, what is here is tried once more."""
+        self._source: Source | None = None
         self._pending = False
         self._drop_point: bytes | None = None
         self._open: dict[int, int] = {}
@@ -99,8 +101,8 @@ class Projector:
     def frame(self, opened: Opened, records: Sequence[Fresh]) -> None:
         """Project these records of one frame, fresh and in order."""
         gateway, epoch = opened.key
-        self._begin(gateway, epoch, pending=False)
         self._journal = epoch
+        self._begin(gateway, epoch, pending=False)
         rows, first = self._effects.records, opened.frame.first
         self._effects.sightings.frame(gateway, epoch, opened.frame.sample, self._view.received_ms)
         for fresh in records:
@@ -136,8 +138,8 @@ class Projector:
 
     def stored(self, place: QuarantineRow) -> None:
         """Project a record out of quarantine once more; `place` says where it stands."""
-        self._begin(place.gateway, place.epoch, pending=place.pending)
         self._journal = None
+        self._begin(place.gateway, place.epoch, pending=place.pending)
         self.record(place.seq, place.id, place.data, read_record(place.data))
 
     def record(self, seq: int, identity: bytes, data: bytes, record: Record | RecordError) -> None:
@@ -165,12 +167,10 @@ class Projector:
 
     def _sight(self, seq: int, record: Record | RecordError) -> None:
         """Note what a record says of its gateway's clock."""
-        sightings, journal = self._effects.sightings, self._journal
-        if journal is None:
-            sightings.again.append((self._gateway, self._epoch, seq))
+        if self._source is None:
+            self._effects.sightings.again.append((self._gateway, self._epoch, seq))
         elif type(record) is Record:
-            source = (self._gateway, journal, self._epoch)
-            sightings.record(source, seq, record, self._view.received_ms)
+            self._effects.sightings.record(self._source, seq, record, self._view.received_ms)
 
     def _repeated(self, identity: bytes) -> bool:
         """Whether this record was stored before, or met earlier in this batch, under another epoch."""
@@ -183,6 +183,7 @@ class Projector:
         known = self._view.gateways.get(gateway)
         drop_point = known.drop_point_id if known else None
         self._gateway, self._epoch, self._pending = gateway, epoch, pending
+        self._source = None if self._journal is None else (gateway, self._journal, epoch)
         self._drop_point = drop_point.bytes if drop_point else None
         if not keep_open:
             self._open = {}

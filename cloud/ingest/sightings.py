@@ -20,13 +20,18 @@ HOUR_MS = 3_600_000
 _LIMIT_MS = 2**62
 """Nobody's clock is further off; within it no sum of two leaves 64 bits."""
 
+Source = tuple[str, int, int]
+"""gateway, journal (the epoch that delivered), epoch (the one it was written in)."""
 HourKey = tuple[str, int, int, int, int]
-"""gateway, journal (the epoch that delivered), epoch (the one it was written in), boot, hour since boot."""
+"""A source, boot, hour since boot."""
 
 
 @dataclass(slots=True)
 class Sighting:
-    """One hour of a boot. Offsets are UTC minus monotonic milliseconds; see `cloud.clocks.models.Hour`."""
+    """One hour of a boot. `documents`: when each of those held was first seen (monotonic ms).
+
+    `before_ms`: the true offset is not above this, as an instant was not after the arrival of its record.
+    """
 
     first_ms: int
     last_ms: int
@@ -38,77 +43,93 @@ class Sighting:
     synced_low_ms: int | None = None
     synced_high_ms: int | None = None
     heard_ms: int | None = None
+    documents: dict[bytes, int] = field(default_factory=dict)
+
+    def at(self, mono_ms: int, received_ms: int) -> None:
+        """This instant belongs to it, and was over when it arrived."""
+        if mono_ms > self.last_ms:
+            self.last_ms = mono_ms
+            if received_ms - mono_ms < self.before_ms:
+                self.before_ms = _offset(received_ms, mono_ms)
+        elif mono_ms < self.first_ms:
+            self.first_ms = mono_ms
+
+    def written(self, seq: int) -> None:
+        """The record at this seq belongs to it."""
+        if self.first_seq is None or self.last_seq is None:
+            self.first_seq = self.last_seq = seq
+        elif seq > self.last_seq:
+            self.last_seq = seq
+        elif seq < self.first_seq:
+            self.first_seq = seq
 
     def synced(self, offset_ms: int) -> None:
         """The clock showed this offset while it was synchronised."""
         if self.synced_low_ms is None or self.synced_high_ms is None:
             self.synced_low_ms = self.synced_high_ms = offset_ms
-        else:
-            self.synced_low_ms = min(self.synced_low_ms, offset_ms)
-            self.synced_high_ms = max(self.synced_high_ms, offset_ms)
+        elif offset_ms < self.synced_low_ms:
+            self.synced_low_ms = offset_ms
+        elif offset_ms > self.synced_high_ms:
+            self.synced_high_ms = offset_ms
+
+    def heard(self, offset_ms: int) -> None:
+        """By its own word the true offset is not below this."""
+        self.heard_ms = offset_ms if self.heard_ms is None else max(self.heard_ms, offset_ms)
 
 
 @dataclass(slots=True)
 class Sightings:
-    """What one batch shows. `documents` are those that a gateway held: (hour, digest) → monotonic ms."""
+    """What one batch shows, by hour."""
 
     hours: dict[HourKey, Sighting] = field(default_factory=dict)
-    documents: dict[tuple[HourKey, bytes], int] = field(default_factory=dict)
     again: list[tuple[str, int, int]] = field(default_factory=list)
     """Places (gateway, epoch, seq) of records whose effects came later than they."""
+    _last: tuple[Source, int, int] | None = None
+    _row: Sighting | None = None
 
     def frame(self, gateway: str, journal: int, sample: ClockSample, received_ms: int) -> None:
         """A frame was built at `sample` and was here by `received_ms`."""
-        key = (gateway, journal, journal, sample.boot, sample.mono_ms // HOUR_MS)
-        row = self._see(key, sample.mono_ms, received_ms)
+        row = self._see((gateway, journal, journal), sample.boot, sample.mono_ms, received_ms)
         if row.shown_at_ms is None or sample.mono_ms >= row.shown_at_ms:
             row.shown_at_ms, row.shown_ms = sample.mono_ms, _offset(sample.wall_ms, sample.mono_ms)
 
-    def record(
-        self, source: tuple[str, int, int], seq: int, record: Record, received_ms: int
-    ) -> None:  # fmt: skip
-        """A record was written, and was here by `received_ms`.
-
-        `source`: its gateway, the epoch that delivered it and the one it was written in.
-        """
-        mono_ms = record.mono_ms
-        key = (*source, record.boot, mono_ms // HOUR_MS)
-        row = self._see(key, mono_ms, received_ms)
-        if row.first_seq is None or row.last_seq is None:
-            row.first_seq = row.last_seq = seq
-        else:
-            row.first_seq, row.last_seq = min(row.first_seq, seq), max(row.last_seq, seq)
+    def record(self, source: Source, seq: int, record: Record, received_ms: int) -> None:
+        """A record was written, and was here by `received_ms`."""
+        mono_ms, body = record.mono_ms, record.body
+        row = self._see(source, record.boot, mono_ms, received_ms)
+        row.written(seq)
         if record.clock is ClockQuality.SYNCED:
             row.synced(_offset(record.wall_ms, mono_ms))
-        if type(record.body) is ClockHeard:
-            heard_ms = _offset(record.body.server_ms, mono_ms)
-            row.heard_ms = heard_ms if row.heard_ms is None else max(row.heard_ms, heard_ms)
-        digest = _document(record.body)
-        if digest is not None:
-            self.documents.setdefault((key, digest), mono_ms)
+        if type(body) is ClockHeard:
+            row.heard(_offset(body.server_ms, mono_ms))
+        digest = _document(body)
+        if digest is not None and digest not in row.documents:
+            row.documents[digest] = mono_ms
 
-    def _see(self, key: HourKey, mono_ms: int, received_ms: int) -> Sighting:
-        before_ms = _offset(received_ms, mono_ms)
-        row = self.hours.get(key)
-        if row is None:
-            row = self.hours[key] = Sighting(mono_ms, mono_ms, before_ms)
-        else:
-            row.first_ms = min(row.first_ms, mono_ms)
-            row.last_ms = max(row.last_ms, mono_ms)
-            row.before_ms = min(row.before_ms, before_ms)
+    def _see(self, source: Source, boot: int, mono_ms: int, received_ms: int) -> Sighting:
+        """The row of this instant; mostly that of the one before."""
+        place = (source, boot, mono_ms // HOUR_MS)
+        row = self._row
+        if row is None or place != self._last:
+            row = self.hours.get((*source, boot, place[2]))
+            if row is None:
+                row = self.hours[*source, boot, place[2]] = Sighting(
+                    mono_ms, mono_ms, _offset(received_ms, mono_ms)
+                )
+            self._last, self._row = place, row
+        row.at(mono_ms, received_ms)
         return row
 
 
 def _offset(utc_ms: int, mono_ms: int) -> int:
-    return min(max(utc_ms - mono_ms, -_LIMIT_MS), _LIMIT_MS)
+    """UTC minus monotonic milliseconds; see `cloud.clocks.models.Hour`."""
+    offset_ms = utc_ms - mono_ms
+    return offset_ms if -_LIMIT_MS < offset_ms < _LIMIT_MS else max(min(offset_ms, _LIMIT_MS), -_LIMIT_MS)
 
 
 def _document(body: Body) -> bytes | None:
     """The digest of a document that the gateway held when it wrote this."""
-    match body:
-        case WeighingRecorded() | ManualEntered():
-            return body.catalog
-        case DocumentApplied():
-            return body.digest
-        case _:
-            return None
+    kind = type(body)
+    if kind is WeighingRecorded or kind is ManualEntered:
+        return body.catalog  # type: ignore[attr-defined,no-any-return]
+    return body.digest if kind is DocumentApplied else None  # type: ignore[attr-defined]

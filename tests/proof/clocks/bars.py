@@ -41,8 +41,9 @@ def learn(deliveries: Iterable[Delivery], issued_ms: Mapping[bytes, int]) -> dic
             source = (_GATEWAY, delivery.journal, each.epoch)
             seen.record(source, each.seq, each.record, delivery.received_ms)
     after: dict[HourKey, int] = {}
-    for (key, digest), mono_ms in seen.documents.items():
-        after[key] = max(issued_ms[digest] - mono_ms, after.get(key, issued_ms[digest] - mono_ms))
+    for key, row in seen.hours.items():
+        if row.documents:
+            after[key] = max(issued_ms[digest] - mono_ms for digest, mono_ms in row.documents.items())
     return {key: _hour(key, row, after.get(key)) for key, row in seen.hours.items()}
 
 
