@@ -190,14 +190,14 @@ class Liar:
 
     def _published(self, client: _Client, flags: int, body: bytes) -> None:
         topic, at = _read_text(body, 0)
-        if flags & 6:
-            if not self._lie(self.lies.mute, "muted"):
-                client.send(_Kind.PUBACK, body[at : at + 2])
-            at += 2
+        packet = body[at : at + 2] if flags & 6 else b""
+        at += len(packet)
         if client.version == _V5:
             at = _skip_properties(body, at)
         self.taken += 1
         self._pass_on(topic, body[at:], retain=bool(flags & 1))
+        if packet and not self._lie(self.lies.mute, "muted"):
+            client.send(_Kind.PUBACK, packet)
 
     # -- what becomes of a message ------------------------------------------------------------------------
 
