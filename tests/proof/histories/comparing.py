@@ -112,6 +112,11 @@ def _movements(tables: Tables) -> Rows:
         yield UUID(bytes=key), *row[:5], sorted(f"{material}={net_g}" for material, net_g in row.lines)
 
 
+def _pickup_bins(tables: Tables) -> Rows:
+    for key, row in tables.pickup_bins.items():
+        yield UUID(bytes=key), UUID(bytes=row.pickup), *row[1:]
+
+
 def _alarms(tables: Tables) -> Rows:
     for row in tables.alarms.values():
         yield row.gateway, row.code, [f"{name}={value}" for name, value in row.detail], row.resolved
@@ -163,7 +168,7 @@ TABLES = (
     Compared(
         "weighings",
         "id, gateway_id, epoch, seq, deposit_seq, account_id, material, net_g, points, points_shown,"
-        f" {_us('recorded_at')}, late_catalog, manual, pending, voided_by IS NOT NULL",
+        f" {_us('recorded_at')}, late_catalog, manual, pending, voided_by",
         "weighings t",
         _by_id(_weighed_row, "weighings"),
         _weighed_row,
@@ -217,9 +222,9 @@ TABLES = (
     ),
     Compared(
         "bins of pickups",
-        "id, gateway_id, epoch, pickup_seq, bin, material, net_g, estimated, emptied",
+        "id, pickup_id, bin, material, net_g, estimated, emptied",
         "pickup_bins t",
-        lambda tables: [(UUID(bytes=key), *row.pickup, *row[1:]) for key, row in tables.pickup_bins.items()],
+        _pickup_bins,
     ),
     Compared(
         "movements",

@@ -226,7 +226,8 @@ class Site:
         deposit = journal.open(kind, holder)
         for _ in range(self._chance.randint(1, 3)):
             material = self._chance.choice(sorted(RATES))
-            journal.weigh(deposit, self._chance.randrange(3_000), material, kind, holder)
+            net_g = self._chance.choice((self._chance.randrange(3_000), self._chance.randrange(90_000)))
+            journal.weigh(deposit, net_g, material, kind, holder)
         if self._chance.random() < 0.8:
             journal.close(deposit)
 
@@ -248,7 +249,8 @@ class Site:
         journal.weigh(self._seq(journal), 700, material, kind, holder, rate=None, points=None)
 
     def _void(self, journal: Gateway) -> None:
-        journal.append(WeighingVoided(self._seq(journal), self._seq(journal), "taken back"))
+        weighing = self._lately(journal, b"\x87\x03", 6)
+        journal.append(WeighingVoided(max(1, weighing - 1), weighing, "taken back"))
 
     def _manual(self, journal: Gateway) -> None:
         kind, holder = self._who()
@@ -285,9 +287,13 @@ class Site:
 
     def _pickup_seq(self, journal: Gateway) -> int:
         """A pickup opened here lately, if there is one."""
-        opened = [seq for seq, data in enumerate(journal.records, 1) if data[:2] == b"\x87\x05"]
-        if opened and self._chance.random() < 0.9:
-            return self._chance.choice(opened[-2:])
+        return self._lately(journal, b"\x87\x05", 2)
+
+    def _lately(self, journal: Gateway, head: bytes, count: int) -> int:
+        """The seq of one of the last records that begin like this, mostly; else any."""
+        found = [seq for seq, data in enumerate(journal.records, 1) if data[:2] == head]
+        if found and self._chance.random() < 0.9:
+            return self._chance.choice(found[-count:])
         return self._seq(journal)
 
     def _of_no_effect(self, journal: Gateway) -> None:
@@ -315,7 +321,7 @@ class Site:
                 journal.weigh(self._seq(journal), 500, holder=b"short")
             case 7:
                 journal.append(RecordCarried(2**63 - 1, 2**63 - 1, bytes(32), b"\xff" + chance.randbytes(3)))
-            case 8:
+            case 8 if chance.random() < 0.3:  # looked for record by record, which takes its time
                 journal.append(PickupClosed(self._pickup_seq(journal), Outcome.COMPLETED, 2**40, 0))
             case 9:
                 journal.append(CustodyHandedOver(self._seq(journal), serial_of(1), serial_of(1), 5))

@@ -155,6 +155,8 @@ class World:
         ]
         for number, site in enumerate(self.sites):
             self._add_gateway(site, DROP_POINT if number == 0 else None)
+        for _ in range(3):
+            self._change_card()
 
     def _open_sides(self) -> None:
         self.admin = psycopg.connect(self._database.url, autocommit=True)
@@ -242,7 +244,8 @@ class World:
         through: dict[str, dict[int, int]] = {site.name: {} for site in self.sites}
         for (name, epoch), cursor in self.model.tables.cursors.items():
             through[name][epoch] = cursor.through
-        chosen = self.chance.choices(self.sites, k=self.chance.randint(1, FRAMES_MAX))
+        count = self.chance.choice((self.chance.randint(1, 3), self.chance.randint(1, FRAMES_MAX)))
+        chosen = self.chance.choices(self.sites, k=count)
         frames = [site.frame(through[site.name]) for site in chosen]
         if self.chance.random() < 0.05:
             frames.append(b"rubbish")
@@ -309,53 +312,41 @@ class World:
         return 1
 
     async def spend(self) -> int:
-        """A citizen spends some of what they have, so that later reversals leave a debt."""
-        pseudonym, _ = self._citizen()
-        account = citizen_account(pseudonym)
-        balance = self.model.balance("citizen", pseudonym)
-        amount = max(1, balance - self.chance.choice((0, 0, 500)))
-        source = uuid.UUID(bytes=self.chance.randbytes(16))
-
-        async def asked(connection: AsyncConnection) -> int:
-            raw = cast("Raw", connection).driver_connection
-            spent = NewTransfer(account, ISSUER, amount, TransferCode.CLAIM, source)
-            await post(raw, [spent], await lock_accounts(raw, [account]))
-            return amount
-
-        def done() -> int:
-            draft = self.model.tables.draft()
-            row = TransferRow(account, ISSUER, amount, store_ledger.CLAIM, source)
-            store_ledger.transfer(draft, row)
-            draft.keep()
-            return amount
-
-        if balance >= amount:
-            await self._same(asked, done)
+        """Everybody spends nearly all that they have, so that later reversals leave debts."""
+        for number in range(CITIZENS):
+            pseudonym = serial_of(number)[:8]
+            amount = self.model.balance("citizen", pseudonym) - self.chance.choice((0, 0, 500))
+            if amount > 0:
+                await self._pay(citizen_account(pseudonym), ISSUER, amount)
         return 1
 
     async def windfall(self) -> int:
         """Somebody comes to have nearly all that a column can hold: the next credits will not fit."""
         pseudonym, _ = self._citizen()
         account = citizen_account(pseudonym)
-        source = uuid.UUID(bytes=self.chance.randbytes(16))
         amount = store_ledger.INT64_MAX - self.model.balance("citizen", pseudonym) - 9_000
+        if account in self.model.tables.accounts and amount > 0 and not self.rich:
+            self.rich = True
+            await self._pay(ISSUER, account, amount)
+        return 1
+
+    async def _pay(self, debit: uuid.UUID, credit: uuid.UUID, amount: int) -> None:
+        """As a marketplace will: points move by a transfer of its own."""
+        source = uuid.UUID(bytes=self.chance.randbytes(16))
 
         async def asked(connection: AsyncConnection) -> int:
             raw = cast("Raw", connection).driver_connection
-            given = NewTransfer(ISSUER, account, amount, TransferCode.CLAIM, source)
-            await post(raw, [given], await lock_accounts(raw, [account]))
-            return amount
+            paid = NewTransfer(debit, credit, amount, TransferCode.CLAIM, source)
+            return len(await post(raw, [paid], await lock_accounts(raw, [debit, credit])))
 
         def done() -> int:
             draft = self.model.tables.draft()
-            store_ledger.transfer(draft, TransferRow(ISSUER, account, amount, store_ledger.CLAIM, source))
+            row = TransferRow(debit, credit, amount, store_ledger.CLAIM, source)
+            store_ledger.transfer(draft, row)
             draft.keep()
-            return amount
+            return 1
 
-        if account in self.model.tables.accounts and amount > 0 and not self.rich:
-            self.rich = True
-            await self._same(asked, done)
-        return 1
+        await self._same(asked, done)
 
     async def change(self) -> int:
         """Cards and gateways are revoked and trusted again, catalogues and rates change."""
@@ -496,14 +487,14 @@ def _outcome(ask: Callable[[], int]) -> str:
         return OUT_OF_RANGE
 
 
-ROUNDS: dict[str, tuple[Callable[[World], Awaitable[int]], int]] = {
-    "frames": (World.deliver, 78),
+ROUNDS: dict[str, tuple[Callable[[World], Awaitable[int]], float]] = {
+    "frames": (World.deliver, 60),
     "a retry": (World.retry, 5),
     "a claim": (World.claim, 5),
     "an inheritance": (World.inherit, 2),
-    "a decision": (World.decide, 3),
-    "spending": (World.spend, 4),
-    "a windfall": (World.windfall, 1),
-    "a change": (World.change, 5),
+    "a decision": (World.decide, 5),
+    "spending": (World.spend, 10),
+    "a windfall": (World.windfall, 0.4),
+    "a change": (World.change, 8),
     "a backup": (World.back_up, 3),
 }

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cloud.ingest.effects import CustodyRow, Effects, RecordRow, VoidRow
-    from tests.proof.simulation.store_tables import Tables
+    from tests.proof.simulation.store_tables import Place, Tables
 
 CLOCK_SYNCED = 3
+CHAIN_MAX = 1000
+"""How far a chain is followed."""
 INT32_MAX = 2**31 - 1
 
 
@@ -47,9 +49,9 @@ def project(tables: Tables, effects: Effects, new_id: Callable[[], UUID]) -> Non
     for weighing in effects.weighings:
         _credit(tables, WeighingRow(*weighing), holders)  # decisions leave plain tuples, for speed
     for closing in effects.closings:
-        ended = _same_side(tables, (closing.gateway, closing.epoch, closing.own), closing.id, closing.seq)
-        known = tables.visits.get(ended)
-        if known is not None and known.closed_us is None:
+        ended = _meant(tables, (closing.gateway, closing.epoch, closing.own), closing.id, closing.seq)
+        known = tables.visits.get(ended) if ended is not None else None
+        if ended is not None and known is not None and known.closed_us is None:
             tables.visits[ended] = known._replace(closed_us=closing.at_us, outcome=closing.outcome)
     _void_all(tables, effects)
     for step in effects.custody:
@@ -142,7 +144,7 @@ def _credit(tables: Tables, row: WeighingRow, holders: _Holders) -> None:
     shown = None if row.points_shown == -1 else row.points_shown
     weighed = WeighedRow(
         (row.gateway, row.epoch, row.seq), row.deposit_seq, account, row.material, row.net_g, row.points,
-        shown, row.recorded_us, party, row.late_catalog, row.manual, row.pending, False,
+        shown, row.recorded_us, party, row.late_catalog, row.manual, row.pending, None,
     )  # fmt: skip
     tables.weighings[row.id] = weighed
     weighing = UUID(bytes=row.id)
@@ -162,7 +164,7 @@ def _tell_weighing(tables: Tables, kind: str, weighing: UUID, row: WeighedRow) -
 
 
 def _void_all(tables: Tables, effects: Effects) -> None:
-    found = [(void, _meant(tables, void)) for void in effects.voids]
+    found = [(void, _voided(tables, void)) for void in effects.voids]
     for void, weighing in found:
         if weighing is None:
             effects.quarantine.append(_orphan_void(void))
@@ -170,32 +172,37 @@ def _void_all(tables: Tables, effects: Effects) -> None:
         row = tables.weighings[weighing]
         if row.voided:
             continue
-        tables.weighings[weighing] = row._replace(voided=True)
+        tables.weighings[weighing] = row._replace(voided=UUID(bytes=void.id))
         ledger.reverse(tables, UUID(bytes=weighing), row)
         _hold(tables, row.party, row.material, -row.net_g)
         _tell_weighing(tables, "weighing.voided", UUID(bytes=weighing), row)
 
 
-def _meant(tables: Tables, void: VoidRow) -> bytes | None:
-    """The weighing that a void takes back: at its place, of its own side if the journal was forked."""
-    best = _same_side(tables, (void.gateway, void.epoch, void.seq), void.id, void.weighing_seq)
-    return best if best in tables.weighings else None
+def _voided(tables: Tables, void: VoidRow) -> bytes | None:
+    """The weighing that a void takes back."""
+    meant = _meant(tables, (void.gateway, void.epoch, void.seq), void.id, void.weighing_seq)
+    return meant if meant in tables.weighings else None
 
 
-def _same_side(tables: Tables, place: tuple[str, int, int], own: bytes, wanted: int) -> bytes:
-    """The id of the record at `wanted` on the side of the record `own` at `place`: the chain leads there."""
-    gateway, epoch, seq = place
-    there = tables.records.get((gateway, epoch, wanted), ())
+def _meant(tables: Tables, own: Place, own_id: bytes, seq: int) -> bytes | None:
+    """The record at `seq` that the one at `own` means: of the sides of a fork its own, as the chain says."""
+    there = tables.records.get((*own[:2], seq), ())
     if len(there) < 2:
-        return there[0][3] if there else b""
-    begin = here = next((each for each in tables.records.get(place, ()) if each[3] == own), None)
-    while here is not None and here[2] > max(wanted, seq - 1000):
-        before = tables.records.get((gateway, epoch, here[2] - 1), ())
-        here = next((each for each in before if next_digest(each[5], here[6]) == here[5]), None)
-    if here is not None and here[2] == wanted:
-        return here[3]
-    came = None if begin is None else begin[7]
-    return min(there, key=lambda each: (each[7] != came, each[7] is not None, each[7] or 0, each[8] or 0))[3]
+        return there[0][3] if there else None
+    here = next((each for each in tables.records.get(own, ()) if each[3] == own_id), None)
+    reached = here
+    while reached is not None and reached[2] > max(seq, own[2] - CHAIN_MAX):
+        reached = _before(tables, reached)
+    if reached is not None and reached[2] == seq:
+        return reached[3]
+    way = here[7] if here is not None else None
+    return min(there, key=lambda each: (each[7] != way, each[7] is not None, each[7] or 0, each[8] or 0))[3]
+
+
+def _before(tables: Tables, record: RecordRow) -> RecordRow | None:
+    """The record before this one on its chain, if it is here."""
+    there = tables.records.get((record[0], record[1], record[2] - 1), ())
+    return next((each for each in there if next_digest(each[5], record[6]) == record[5]), None)
 
 
 def _hold(tables: Tables, party: str, material: str, net_g: int) -> None:
@@ -210,87 +217,69 @@ def _card_party(serial: bytes) -> str:
     return f"card:{serial[:8].hex()}"
 
 
-def _pickup_at(step: CustodyRow) -> tuple[str, int, int]:
-    return step.gateway, step.epoch, step.pickup_seq
+def _pickup(tables: Tables, step: CustodyRow) -> bytes | None:
+    """The pickup that a step belongs to."""
+    meant = _meant(tables, (step.gateway, step.epoch, step.seq), step.id, step.pickup_seq)
+    return meant if meant in tables.pickups else None
 
 
 def _open_pickup(tables: Tables, step: CustodyRow) -> bool:
-    place = _pickup_at(step)
-    if step.id not in tables.pickups:
-        collector = step.fields["collector"]
-        assert isinstance(collector, bytes)
-        tables.pickups[step.id] = PickupRow(place, collector, None, None, None, None)
+    collector = step.fields["collector"]
+    assert isinstance(collector, bytes)
+    row = PickupRow((step.gateway, step.epoch, step.pickup_seq), collector, None, None, None, None)
+    tables.pickups.setdefault(step.id, row)
     return True
 
 
 def _close_pickup(tables: Tables, step: CustodyRow) -> bool:
-    if int(str(step.fields["bins"])) > INT32_MAX:
+    outcome, bins, net_g = (step.fields[name] for name in ("outcome", "bins", "net_g"))
+    assert isinstance(bins, int)
+    assert isinstance(net_g, int)
+    if bins > INT32_MAX:
         raise UnfitError("nobody has so many bins")
-    found = _pickup_of(tables, step)
-    if found is None:
-        return False
-    row = tables.pickups[found]
-    if row.closed_us is None:
-        outcome, bins, net_g = str(step.fields["outcome"]), step.fields["bins"], step.fields["net_g"]
-        tables.pickups[found] = PickupRow(row.place, row.collector, outcome, bins, net_g, step.at_us)  # type: ignore[arg-type]
-    return True
-
-
-def _pickup_of(tables: Tables, step: CustodyRow) -> bytes | None:
-    found = _same_side(tables, (step.gateway, step.epoch, step.seq), step.id, step.pickup_seq)
-    return found if found in tables.pickups else None
+    pickup = _pickup(tables, step)
+    if pickup is not None and tables.pickups[pickup].closed_us is None:
+        row = tables.pickups[pickup]
+        tables.pickups[pickup] = PickupRow(row.place, row.collector, str(outcome), bins, net_g, step.at_us)
+    return pickup is not None
 
 
 def _empty_bin(tables: Tables, step: CustodyRow) -> bool:
-    found = _pickup_of(tables, step)
-    if found is None:
-        return False
-    if step.id in tables.pickup_bins:
-        return True
-    code, net_g, emptied = (
-        str(step.fields["bin"]),
-        int(str(step.fields["net_g"])),
-        bool(step.fields["emptied"]),
-    )
-    material, estimated = tables.bins.get(code, ""), step.kind == "bin.estimated"
-    tables.pickup_bins[step.id] = BinRow(_pickup_at(step), code, material, net_g, estimated, emptied)
-    tables.bins_of[found] = (*tables.bins_of.get(found, ()), step.id)
+    pickup = _pickup(tables, step)
+    if pickup is None or step.id in tables.pickup_bins:
+        return pickup is not None
+    net_g, emptied = step.fields["net_g"], step.fields["emptied"]
+    assert isinstance(net_g, int)
+    code, estimated = str(step.fields["bin"]), step.kind == "bin.estimated"
+    material = tables.bins.get(code, "")
+    tables.pickup_bins[step.id] = BinRow(pickup, code, material, net_g, estimated, bool(emptied))
+    tables.bins_of[pickup] = (*tables.bins_of.get(pickup, ()), step.id)
     if emptied and net_g:
-        giver, taker = (
-            _party(step.drop_point, step.gateway),
-            _card_party(tables.pickups[found].collector),
-        )
+        giver, taker = _party(step.drop_point, step.gateway), _card_party(tables.pickups[pickup].collector)
         _moved(tables, step, MovementRow("collected", giver, taker, net_g, estimated, ((material, net_g),)))
-    tables.tell(
-        "bin.emptied",
-        str(UUID(bytes=step.id)),
-        bin=code,
-        net_g=net_g,
-        material=material,
-        estimated=estimated,
-    )
+    told: dict[str, object] = {"bin": code, "net_g": net_g, "material": material, "estimated": estimated}
+    tables.tell("bin.emptied", str(UUID(bytes=step.id)), **told)
     return True
 
 
 def _hand_over(tables: Tables, step: CustodyRow) -> bool:
-    found = _pickup_of(tables, step)
-    if found is None:
-        return False
-    if step.id in tables.movements:
-        return True
+    pickup = _pickup(tables, step)
+    if pickup is None or step.id in tables.movements:
+        return pickup is not None
     lines: dict[str, int] = {}
-    estimated = False
-    for each in tables.bins_of.get(found, ()):
-        row = tables.pickup_bins[each]
-        if row.emptied:
-            lines[row.material] = lines.get(row.material, 0) + row.net_g
-            estimated = estimated or row.estimated
-    giver, taker = (_card_party(step.fields[each]) for each in ("giver", "taker"))  # type: ignore[arg-type]
-    net_g = int(str(step.fields["net_g"]))
-    _moved(
-        tables, step, MovementRow("handed_over", giver, taker, net_g, estimated, tuple(sorted(lines.items())))
-    )
-    tables.tell("custody.handed_over", str(UUID(bytes=step.id)), giver=giver, taker=taker, net_g=net_g)
+    emptied = [tables.pickup_bins[each] for each in tables.bins_of.get(pickup, ())]
+    emptied = [row for row in emptied if row.emptied]
+    for row in emptied:
+        lines[row.material] = lines.get(row.material, 0) + row.net_g
+    giver, taker, net_g = (step.fields[name] for name in ("giver", "taker", "net_g"))
+    assert isinstance(giver, bytes)
+    assert isinstance(taker, bytes)
+    assert isinstance(net_g, int)
+    estimated = any(row.estimated for row in emptied)
+    sides, kilos = (_card_party(giver), _card_party(taker)), tuple(sorted(lines.items()))
+    _moved(tables, step, MovementRow("handed_over", *sides, net_g, estimated, kilos))
+    told = {"giver": sides[0], "taker": sides[1], "net_g": net_g}
+    tables.tell("custody.handed_over", str(UUID(bytes=step.id)), **told)
     return True
 
 

@@ -159,7 +159,7 @@ def withdraw(tables: Tables, weighings: Sequence[UUID]) -> int:
 
     done = _decide(tables, weighings, void)
     for weighing, row in done:
-        tables.weighings[weighing.bytes] = row._replace(voided=True)
+        tables.weighings[weighing.bytes] = row._replace(voided=weighing)
     return sum(row.points > 0 for _, row in done)
 
 

@@ -48,7 +48,7 @@ class VisitRow(NamedTuple):
 
 
 class WeighedRow(NamedTuple):
-    """A weighing and what became of it."""
+    """A weighing and what became of it; `voided`: by which record."""
 
     place: Place
     deposit_seq: int
@@ -62,7 +62,7 @@ class WeighedRow(NamedTuple):
     late: bool
     manual: bool
     pending: bool
-    voided: bool
+    voided: UUID | None
 
 
 class AccountRow(NamedTuple):
@@ -113,9 +113,9 @@ class PickupRow(NamedTuple):
 
 
 class BinRow(NamedTuple):
-    """A bin as weighed in a pickup."""
+    """A bin as weighed in a pickup, by its id."""
 
-    pickup: Place
+    pickup: bytes
     bin: str
     material: str
     net_g: int
