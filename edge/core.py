@@ -140,10 +140,18 @@ class Core:
         self.directory.close()
 
 
-def open_core(settings: Settings, clock: Clock) -> Core:
-    """Open a claimed gateway. Raises UnclaimedError, IdentityError, JournalError or DirectoryError."""
+def open_core(
+    settings: Settings,
+    clock: Clock,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    boot_id: str | None = None,
+) -> Core:
+    """Open a claimed gateway; see `Core`.
+
+    Raises UnclaimedError, IdentityError, JournalError or DirectoryError.
+    """
     known = load_identity(settings.data_dir)
     if known is None:
         raise UnclaimedError
     identity, key = known
-    return Core(settings, clock, Member(identity, key, settings.data_dir))
+    return Core(settings, clock, Member(identity, key, settings.data_dir), random_bytes, boot_id)

@@ -25,11 +25,12 @@ from tests.proof.simulation.world import (
     gateway_key,
     issued_at,
     pseudonym,
+    secret,
 )
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from tests.proof.simulation.network import Answer, Network
 
@@ -39,13 +40,17 @@ _LATENCY_S_MAX = 0.01
 class Cloud:
     """One cloud. `model` outlives the processes in front of it."""
 
-    def __init__(self, network: Network, chance: random.Random, gateways: Sequence[str]) -> None:
+    def __init__(self, network: Network, chance: random.Random, gateways: Mapping[str, bool]) -> None:
+        """`gateways` by name: whether the cloud knows their keys already."""
         self._network, self._chance = network, chance
         self.clock = SimulatedClock()
         self.model = Model(self.clock.sleep, chance, lambda: chance.random() * _LATENCY_S_MAX)
-        for gateway in gateways:
-            key = gateway_key(gateway)
-            self.model.add_gateway(gateway, key.key_id, key.public, drop_point=UUID(int=7))
+        for gateway, enrolled in gateways.items():
+            key, place = gateway_key(gateway), UUID(int=7)
+            if enrolled:
+                self.model.add_gateway(gateway, key.key_id, key.public, drop_point=place)
+            else:
+                self.model.add_gateway(gateway, drop_point=place, secret=secret(gateway))
         self.model.add_catalog(catalog_digest(), documents()[Name.CATALOG], issued_at())
         self.model.add_key_document(documents()[Name.KEYS])
         for material, rate in MATERIALS.items():

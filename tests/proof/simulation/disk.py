@@ -96,6 +96,22 @@ class Disk:
         self._copy(old, self.folder, contents, power=power)
         self._contents = contents
 
+    def image(self) -> Path:
+        """A copy of all that is on the disk, as a careful person makes it."""
+        image = self._root / f"image-{self._life}"
+        if not image.exists():
+            self._copy(self.folder, image, {}, power=False)
+        return image
+
+    def put_back(self, image: Path) -> None:
+        """Go on with a copy that was made before; nothing may have the folder open."""
+        shutil.rmtree(self.folder)
+        self._contents.clear()
+        shutil.copytree(image, self.folder)
+        for path in self.folder.rglob("*"):
+            if path.name.endswith(_KEPT):
+                self._contents[path.stat().st_ino] = _Content(bytearray(path.read_bytes()))
+
     def remove(self) -> None:
         """The simulation is over."""
         _DISKS.pop(str(self.folder), None)

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import apsw
 
 from edge.config import CloudSettings, JournalSettings, ScaleSettings, Settings, StationSettings
-from edge.core import Core, Member
+from edge.core import Core, open_core
 from edge.devices.readings import Reading, ScaleView, Status
 from edge.errors import EdgeError, JournalError
-from edge.identity import Identity
 from edge.station.station import Station
 from edge.sync.roads import RoadName
 from edge.sync.sync import Lane, Sync
@@ -28,7 +27,7 @@ from tests.proof.simulation.clock import SimulatedClock
 from tests.proof.simulation.disk import Disk
 from tests.proof.simulation.loop import Machine, MachineDied
 from tests.proof.simulation.network import SimulatedRoad
-from tests.proof.simulation.world import KEYRING, directory_file, gateway_key
+from tests.proof.simulation.world import outfit
 
 if TYPE_CHECKING:
     import random
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from edge.devices.events import Scan
     from edge.station.screen import Button, Screen
+    from protocol.bodies import Body
     from tests.proof.simulation.network import Network
     from tests.proof.simulation.reference import Reference
 
@@ -101,13 +101,15 @@ class Gateway:
         chance: random.Random,
         reference: Reference,
         moment: Callable[[Gateway], None],
+        *,
+        enrolled: bool = True,
     ) -> None:
         self.name = name
         self._moment = moment
         self._network, self._chance, self._reference = network, chance, reference
         self.clock = SimulatedClock()
         self.disk = Disk(root / name, chance)
-        (self.disk.folder / "directory.db").write_bytes(directory_file())
+        outfit(self.disk.folder, name, enrolled=enrolled)
         self.scale = Scale()
         self.attended = False
         self.machine: Machine | None = None
@@ -116,6 +118,7 @@ class Gateway:
         self.sync: Sync | None = None
         self.alarms: dict[str, int] = {}
         self._boots = 1
+        self._image: Path | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.wanted = True
         """Whether it is to be started again when it ends."""
@@ -235,9 +238,7 @@ class Gateway:
             cloud=CloudSettings(spread_s=5.0),
             station=StationSettings(idle_timeout_s=20.0, receipt_timeout_s=10.0),
         )
-        identity = Identity(self.name, KEYRING.root.public, "https://cloud", None)
-        member = Member(identity, gateway_key(self.name), folder)
-        return Core(settings, self.clock, member, self._chance.randbytes, self._boot_id)
+        return open_core(settings, self.clock, self._chance.randbytes, self._boot_id)
 
     @property
     def _boot_id(self) -> str:
@@ -273,6 +274,29 @@ class Gateway:
             except (JournalError, OSError):
                 core.traffic.alarm("journal.prune")
             await self.clock.sleep(PRUNE_S)
+
+    async def poison(self, body: Body) -> bool:
+        """Let a defective part append a record that makes no sense; whether it is surely saved."""
+        machine, core = self.machine, self.core
+        if machine is None or core is None:
+            return False
+        task = machine.start(core.journal.append(body), "poison")
+        await asyncio.wait({task})
+        return not task.cancelled() and task.exception() is None and self.machine is machine
+
+    def copy_card(self) -> None:
+        """Keep an image of the disk as it is."""
+        self._image = self.disk.image()
+
+    def put_back_card(self) -> bool:
+        """Start again from the image that was kept; False if there is none."""
+        if self._image is None:
+            return False
+        image, self._image = self._image, None
+        self.crash(power=False)
+        self.disk.put_back(image)
+        self._boots += 1
+        return True
 
     # What people do
 

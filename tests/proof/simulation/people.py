@@ -26,9 +26,9 @@ _DIVISION_G = 5
 class People:
     """Everybody who comes to one gateway, one after the other."""
 
-    def __init__(self, gateway: Gateway, reference: Reference, chance: random.Random) -> None:
+    def __init__(self, gateway: Gateway, reference: Reference, chance: random.Random, used: set[int]) -> None:
         self._gateway, self._reference, self._chance = gateway, reference, chance
-        self._used: set[int] = set()
+        self._used = used
         self.visits = 0
 
     async def come(self, visits: int, pause_s: float) -> None:
@@ -71,6 +71,8 @@ class People:
                 return
             if self._chance.random() < 0.15:
                 await self._void()
+            elif self._chance.random() < 0.1:
+                await self._again()
         how = self._chance.random()
         if how < 0.75:
             await self._gateway.press(Button.FINISH)
@@ -101,12 +103,24 @@ class People:
         return False
 
     def _put_on(self) -> Load:
+        self._gateway.scale.mass_g = mass_g = self._mass_g()
+        return self._gateway.name, mass_g
+
+    def _mass_g(self) -> int:
+        """A mass that nobody else brings."""
         mass_g = 0
         while not mass_g or mass_g in self._used:
             mass_g = _DIVISION_G * self._chance.randrange(20, 8_000)
         self._used.add(mass_g)
-        self._gateway.scale.mass_g = mass_g
-        return self._gateway.name, mass_g
+        return mass_g
+
+    async def _again(self) -> None:
+        """Try to have the same load counted once more, without lifting it."""
+        screen = self._gateway.screen
+        if screen is not None and screen.tiles:
+            await self._gateway.press(Button.MATERIAL, screen.tiles[0].code)
+            await asyncio.sleep(self._chance.random())
+            await self._gateway.press(Button.CONFIRM)
 
     async def _void(self) -> None:
         screen = self._gateway.screen
@@ -130,7 +144,7 @@ class People:
             if await self._until({Name.BIN}) is None:
                 return
             if self._chance.random() < 0.5:
-                await self._gateway.press(Button.BIN_ESTIMATE, str(self._chance.randrange(100, 9_000)))
+                await self._gateway.press(Button.BIN_ESTIMATE, str(self._mass_g()))
                 continue
             self._put_on()
             if await self._until({Name.BIN}, Button.BIN_WEIGH) is None:

@@ -28,12 +28,13 @@ FAULTS_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """A weighing as the cloud committed it. `active`: neither voided nor undone."""
+    """A weighing as the cloud committed it. `active`: not taken back; `pending`: waits for an operator."""
 
     load: Load
     material: str
     points: int
     active: bool
+    pending: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,11 @@ class Reference:
     rates: Mapping[str, int]
     state: dict[Load, str] = field(default_factory=dict)
     shown_points: dict[Load, int | None] = field(default_factory=dict)
-    poison: set[tuple[str, int]] = field(default_factory=set)
+    poison: set[Load] = field(default_factory=set)
     """Loads whose records nobody can apply: they must stand in quarantine."""
+    perhaps_poison: set[Load] = field(default_factory=set)
+    handed_over: set[int] = field(default_factory=set)
+    """Grams of pickups that the kiosk showed as handed over."""
     may_be_lost: set[Load] = field(default_factory=set)
     """What was on a disk that was put back by hand, and nowhere else."""
     faults: list[str] = field(default_factory=list)
@@ -68,6 +72,11 @@ class Reference:
 
     def shown(self, gateway: str, screen: Screen) -> None:
         """The kiosk showed this."""
+        if screen.name == "handed_over":
+            self.handed_over.add(screen.net_g)
+        masses = [line.net_g for line in screen.lines]
+        if len(set(masses)) != len(masses):
+            self.fault(f"{gateway} counted a load twice: {masses}")
         for line in screen.lines:
             load = (gateway, line.net_g)
             before = self.state.get(load)
@@ -93,6 +102,14 @@ class Reference:
         """The kiosk said so."""
         if self.state.get(load) == "voiding":
             self.state[load] = "voided"
+
+    def put_back(self, gateway: str, committed: set[Load]) -> None:
+        """The gateway's disk is as it was before; what only its journal knew since then is gone."""
+        for load, state in self.state.items():
+            if load[0] == gateway and load not in committed:
+                self.may_be_lost.add(load)
+            if load[0] == gateway and state == "voided":
+                self.state[load] = "voiding"
 
     def fault(self, what: str) -> None:
         """Something is wrong."""
@@ -126,7 +143,7 @@ class Reference:
         self.safe(credits)
         by_load = {credit.load: credit for credit in credits}
         held = set(held)
-        for load in sorted(held - self.poison):
+        for load in sorted(held - self.poison - self.perhaps_poison):
             self.fault(f"{load} is in quarantine without need")
         for load in sorted(self.poison - held):
             self.fault(f"I9: {load} is poison and not in quarantine")
@@ -139,9 +156,16 @@ class Reference:
                     self.fault(f"I1: {load} was shown as saved and its credit taken back")
             elif state == "voided" and credit is not None and credit.active:
                 self.fault(f"{load} was shown as voided and is credited")
-        owed = sum(credit.points for credit in credits if credit.active)
+        owed = sum(credit.points for credit in credits if credit.active and not credit.pending)
         if owed != points:
             self.fault(f"I4: {owed} points were earned, the accounts have {points}")
+
+    def moved(self, handed_over: Sequence[int]) -> None:
+        """These are the hand-overs that the cloud committed, in grams."""
+        for net_g in sorted(self.handed_over):
+            times = handed_over.count(net_g)
+            if times != 1:
+                self.fault(f"{net_g} g were handed over once, and {times} times in the cloud")
 
     def chained(self, chain: Chain) -> None:
         """An epoch's records have no gap, and each digest follows from the one before."""

@@ -32,10 +32,12 @@ from tests.proof.simulation.network import Network
 from tests.proof.simulation.people import People
 from tests.proof.simulation.reference import Chain, Credit, Load, Reference
 from tests.proof.simulation.trace import Trace
-from tests.proof.simulation.world import FAST, MATERIALS
+from tests.proof.simulation.world import FAST, MATERIALS, poison
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping
+
+    from tests.proof.simulation.store_tables import Tables
 
 SETTLE_S = 400.0
 """Breakers rest 30 s, refused roads 60 s, retries wait 60 s at most; a few of them in a row."""
@@ -71,6 +73,8 @@ class Plan:
     kills: float
     disk_faults: float
     clock_jumps: bool
+    goes_back: str
+    """What is put back to an earlier state, at most: "cloud", "card" or nothing."""
 
     @classmethod
     def drawn(cls, chance: random.Random) -> Plan:
@@ -92,6 +96,7 @@ class Plan:
             kills=maybe(0.7, 0.02),
             disk_faults=maybe(0.3, 0.05),
             clock_jumps=chance.random() < 0.3,
+            goes_back=chance.choice(("cloud", "card", "", "")),
         )
 
 
@@ -104,14 +109,18 @@ class Schedule:
         self.trace = Trace()
         self.reference = Reference(MATERIALS)
         self.network = Network(self.chance, self.trace)
-        names = [f"ktm-drop-{number}" for number in range(self.plan.gateways)]
+        names = {f"ktm-drop-{number}": self.chance.random() < 0.7 for number in range(self.plan.gateways)}
         self.cloud = Cloud(self.network, self.chance, names)
         self.gateways = [
-            Gateway(name, root, self.network, self.chance, self.reference, self._moment) for name in names
+            Gateway(name, root, self.network, self.chance, self.reference, self._moment, enrolled=enrolled)
+            for name, enrolled in names.items()
         ]
-        self.people = [People(gateway, self.reference, self.chance) for gateway in self.gateways]
+        used: set[int] = set()
+        self.people = [People(gateway, self.reference, self.chance, used) for gateway in self.gateways]
+        self._backup: Tables | None = None
         self.figures: dict[str, int] = {}
         self._faulty = False
+        self._poisoned: set[int] = set()
 
     async def run(self) -> None:
         """From the first start to the last check."""
@@ -206,6 +215,10 @@ class Schedule:
                 await gateway.stop()
             elif kind == "clock" and self.plan.clock_jumps:
                 self._jump(gateway)
+            elif kind == "poison":
+                await self._poison(gateway)
+            elif kind == "back":
+                self._go_back(gateway)
 
     def _after(self, then: Any, *arguments: object) -> None:
         asyncio.get_running_loop().call_later(self.chance.expovariate(1 / 5.0), then, *arguments)
@@ -224,6 +237,34 @@ class Schedule:
         clock.trust = self.chance.choice(_QUALITIES)
         self.network.note(gateway.name, f"clock off by {clock.off_ms} ms, {clock.trust.name}")
 
+    async def _poison(self, gateway: Gateway) -> None:
+        mass_g = next(mass_g for mass_g in range(1, 100_000, 5) if mass_g not in self._poisoned)
+        self._poisoned.add(mass_g)
+        load = (gateway.name, mass_g)
+        self.reference.perhaps_poison.add(load)
+        if await gateway.poison(poison(mass_g)):
+            self._count("poison records")
+            self.reference.poison.add(load)
+
+    def _go_back(self, gateway: Gateway) -> None:
+        """Keep a copy of something, or go back to the copy that was kept."""
+        if self.plan.goes_back == "cloud":
+            if self._backup is None:
+                self._backup = self.cloud.model.snapshot()
+                return
+            self._count("clouds restored")
+            self.network.note("cloud", "is restored from a backup")
+            self.cloud.model.restore(self._backup)
+            self.plan.goes_back = ""
+        elif self.plan.goes_back == "card" and gateway.machine is not None:
+            if not gateway.put_back_card():
+                gateway.copy_card()
+                return
+            self._count("cards put back")
+            self.network.note(gateway.name, "goes on from an older card")
+            self.reference.put_back(gateway.name, {credit.load for credit in self._credits()})
+            self.plan.goes_back = ""
+
     def _count(self, what: str) -> None:
         self.figures[what] = self.figures.get(what, 0) + 1
 
@@ -234,16 +275,25 @@ class Schedule:
         begun_s = self.network.now_s()
         heard: dict[str, tuple[float, int]] = {}
         while self.network.now_s() < begun_s + SETTLE_S:
-            waiting = [gateway for gateway in self.gateways if not _empty(gateway)]
+            waiting = [gateway for gateway in self.gateways if not self._empty(gateway)]
             if not waiting:
                 return
             for gateway in waiting:
                 self._drains(gateway, heard)
             await asyncio.sleep(_LOOK_S)
         for gateway in self.gateways:
-            if not _empty(gateway):
+            if not self._empty(gateway):
                 problem = gateway.sync.problem if gateway.sync is not None else "it does not run"
                 self.reference.fault(f"I7: {gateway.name} still has a backlog: {problem}")
+
+    def _empty(self, gateway: Gateway) -> bool:
+        """Whether the gateway has nothing to send and the cloud has all of it: it may have been restored."""
+        core = gateway.core
+        if core is None or gateway.station is None:
+            return False
+        journal = core.journal
+        cursor = self.cloud.model.tables.cursors.get((gateway.name, journal.epoch))
+        return journal.acked == journal.head and cursor is not None and cursor.through == journal.head
 
     def _drains(self, gateway: Gateway, heard: dict[str, tuple[float, int]]) -> None:
         """From the first accepted frame on, the backlog has to go within a minute."""
@@ -266,6 +316,7 @@ class Schedule:
             if account.kind != "issuer"
         )
         self.reference.settled(credits, held, points)
+        self.reference.moved([row.net_g for row in tables.movements.values() if row.kind == "handed_over"])
         for fault in self.cloud.model.faults():
             self.reference.fault(f"I4: {fault}")
         for gateway in self.gateways:
@@ -301,12 +352,10 @@ class Schedule:
 
     def _credits(self) -> list[Credit]:
         rows = self.cloud.model.tables.weighings.values()
-        return [Credit((row.place[0], row.net_g), row.material, row.points, not row.voided) for row in rows]
-
-
-def _empty(gateway: Gateway) -> bool:
-    core = gateway.core
-    return core is not None and gateway.station is not None and core.journal.acked == core.journal.head
+        return [
+            Credit((row.place[0], row.net_g), row.material, row.points, not row.voided, row.pending)
+            for row in rows
+        ]
 
 
 def _load_of(gateway: str, data: bytes) -> Load:
@@ -317,7 +366,10 @@ def _load_of(gateway: str, data: bytes) -> Load:
     return gateway, getattr(record.body, "net_g", 0)
 
 
-_KINDS = ("kill", "kill", "cut", "https", "broker", "cloud", "database", "restart", "clock")
+_KINDS = (
+    "kill", "kill", "cut", "https", "broker", "cloud", "database", "restart", "clock", "poison",
+    "back", "back",
+)  # fmt: skip
 _YEAR_MS = 365 * 86_400_000
 
 

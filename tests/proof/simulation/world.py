@@ -10,8 +10,12 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from cloud.kit.keyring import Keyring
 from edge.directory import Directory
+from edge.identity import Identity
+from protocol.bodies import HolderKind, Stability, TareKind, WeighingRecorded
 from protocol.cards import Card, Role, build_card
 from protocol.cose import SigningKey
 from protocol.documents import (
@@ -55,7 +59,11 @@ def card_text(number: int) -> str:
 
 def gateway_key(gateway: str) -> SigningKey:
     """The key that was born on this gateway."""
-    return SigningKey.from_seed(gateway.encode().ljust(32, b"k"))
+    return SigningKey(_seed(gateway))
+
+
+def _seed(gateway: str) -> bytes:
+    return gateway.encode().ljust(32, b"k")
 
 
 @functools.cache
@@ -104,3 +112,25 @@ def directory_file() -> bytes:
             directory.apply(name, data)
         directory.close()
         return path.read_bytes()
+
+
+def secret(gateway: str) -> bytes:
+    """Of the one-time code with which a gateway was claimed by a bundle."""
+    return gateway.encode().ljust(16, b"s")[:16]
+
+
+def outfit(folder: Path, gateway: str, *, enrolled: bool) -> None:
+    """Give a gateway what a claim leaves: an identity, its key, the documents."""
+    code = None if enrolled else secret(gateway)
+    identity = Identity(gateway, KEYRING.root.public, "https://cloud", None, code)
+    (folder / "identity.json").write_bytes(msgspec.json.encode(identity))
+    (folder / "gateway.key").write_bytes(_seed(gateway))
+    (folder / "directory.db").write_bytes(directory_file())
+
+
+def poison(net_g: int) -> WeighingRecorded:
+    """A weighing that does not add up."""
+    return WeighingRecorded(
+        HolderKind.CARD, pseudonym(0) + b"\1", "pet", MATERIALS["pet"], catalog_digest(), "mt-sics", "kg", 5,
+        Stability.FLAG, TareKind.NONE, 0, 1, b"", net_g + 5, net_g, 0,
+    )  # fmt: skip
