@@ -92,16 +92,17 @@ class Journal:
 
     def _opened(self) -> tuple[Store, Reader, Birth]:
         try:
-            return self._open_current()
-        except JournalError:
+            return self._open_current(thorough=self._doubtful)
+        except JournalError as error:
             # Even opening writes a little. If the disk is full, the ballast is what makes that possible.
-            if not (self._disk.low() and self._disk.release_ballast()):
+            damaged = error.code == "journal.damaged" and not self._doubtful
+            if not (damaged or (self._disk.low() and self._disk.release_ballast())):
                 raise
-            return self._open_current()
+            return self._open_current(thorough=damaged or self._doubtful)
 
-    def _open_current(self) -> tuple[Store, Reader, Birth]:
+    def _open_current(self, *, thorough: bool) -> tuple[Store, Reader, Birth]:
         with telling():
-            store, birth = opening.open_current(self._site)
+            store, birth = opening.open_current(self._site, thorough=thorough)
             try:
                 return store, Reader(store.path, self._site.disk), birth
             except BaseException:
@@ -176,6 +177,7 @@ class Journal:
             self._certain()
             self._store.ready()
         except JournalError as error:
+            self._suspect(error)
             return [error for _ in groups]
         sample = self._site.clock.mono_ms(), self._site.clock.wall_ms()
         rows: list[Row] = []
@@ -204,6 +206,7 @@ class Journal:
                 self._written = (self._written[0], self._written[1] + sum(len(row[1]) for row in rows))
         except JournalError as error:
             self._failed = True
+            self._suspect(error)
             return [error if isinstance(outcome, list) else outcome for outcome in outcomes]
         return outcomes
 
@@ -224,10 +227,15 @@ class Journal:
         """Do what moves marks or frees space; if the disk is full, with the ballast given back."""
         try:
             return work()
-        except JournalError:
-            if not self._disk.release_ballast():
+        except JournalError as error:
+            self._suspect(error)
+            if error.code == "journal.damaged" or not self._disk.release_ballast():
                 raise
             return work()
+
+    def _suspect(self, error: JournalError) -> None:
+        """What was found damaged is repaired before the next change."""
+        self._doubtful = self._doubtful or error.code == "journal.damaged"
 
     def _chain(self, bodies: Sequence[Body], seq: int, digest: bytes, sample: tuple[int, int]) -> list[Entry]:
         mono_ms, wall_ms = sample

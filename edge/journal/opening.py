@@ -14,7 +14,6 @@ import apsw
 
 from edge.errors import JournalError
 from edge.journal import carry, database, files
-from edge.journal.pages import wal_frames
 from edge.journal.salvage import Salvage
 from edge.journal.store import (
     Reader,
@@ -26,6 +25,7 @@ from edge.journal.store import (
     read_state,
     rows_after,
 )
+from edge.journal.wal import wal_frames
 from protocol.records import genesis_digest, next_digest
 
 if TYPE_CHECKING:
@@ -93,10 +93,13 @@ class _Examined:
         return (self.state.generation if self.state else 0, self.epoch)
 
 
-def open_current(site: Site) -> tuple[Store, Birth]:
-    """The store of the current epoch, made or rebuilt if need be. Raises JournalError."""
+def open_current(site: Site, *, thorough: bool = False) -> tuple[Store, Birth]:
+    """The store of the current epoch, made or rebuilt if need be. Raises JournalError.
+
+    `thorough` looks at every page of every file, for when something in use was found damaged.
+    """
     files.tidy(site.directory, site.disk)
-    found = examine_all(site)
+    found = examine_all(site, thorough=thorough)
     current = max((one for one in found if not one.damage), key=lambda one: one.rank, default=None)
     inherited = current.sources if current else frozenset()
     damaged = [one for one in found if one.damage]
@@ -124,9 +127,9 @@ def _booted(store: Store, boot_id: str) -> Store:
     return store
 
 
-def examine_all(site: Site) -> list[_Examined]:
+def examine_all(site: Site, *, thorough: bool = False) -> list[_Examined]:
     """Every epoch's file of the folder; none may be open for writing."""
-    return [_examined(path, site) for path in files.epoch_files(site.directory, site.disk)]
+    return [_examined(path, site, thorough) for path in files.epoch_files(site.directory, site.disk)]
 
 
 def whole_files(site: Site) -> list[_Examined]:
@@ -138,13 +141,13 @@ def whole_files(site: Site) -> list[_Examined]:
     return found
 
 
-def _examined(path: Path, site: Site) -> _Examined:
+def _examined(path: Path, site: Site, thorough: bool) -> _Examined:
     """What can be read at the second or third try is not damaged."""
     for _ in range(_TRIES - 1):
-        one = _examine(path, site)
+        one = _examine(path, site, thorough)
         if not one.unreadable:
             return one
-    return _examine(path, site)
+    return _examine(path, site, thorough)
 
 
 def next_epoch(
@@ -216,9 +219,9 @@ def _whole_source(stack: ExitStack, one: _Examined, disk: FileSystem, everything
 def _damaged_source(
     stack: ExitStack, one: _Examined, site: Site, everything: bool, lost: _Lost
 ) -> carry.Source:
-    found = stack.enter_context(Salvage(one.path, site.disk))
+    found = stack.enter_context(Salvage(one.path, site.disk, site.gateway, one.epoch))
     starts = {0: genesis_digest(site.gateway, one.epoch)}
-    state, after, counted_from = one.state, 0, None
+    state, after, counted_from = one.state or found.state, 0, None
     if state is not None:
         starts[state.anchor_seq] = state.anchor_digest
         known = starts.get(state.acked) == state.acked_digest or found.holds(state.acked, state.acked_digest)
@@ -228,7 +231,7 @@ def _damaged_source(
     return carry.Source(one.epoch, rows, salvaged=True)
 
 
-def _examine(path: Path, site: Site) -> _Examined:
+def _examine(path: Path, site: Site, thorough: bool) -> _Examined:
     epoch = files.epoch_of(path) or 0
     committed = max((frame.index for frame in wal_frames(path, site.disk)), default=0)
     state: State | None = None
@@ -237,6 +240,7 @@ def _examine(path: Path, site: Site) -> _Examined:
         try:
             state = read_state(connection)
             sources = _check(connection, state, committed)
+            _check_structure(connection, thorough)
         finally:
             connection.close(True)
     except (*database.DAMAGE, apsw.SQLError) as error:
@@ -275,6 +279,20 @@ def _check(connection: apsw.Connection, state: State, committed: int) -> frozens
     if state.acked > head:
         raise apsw.CorruptError(f"seq {state.acked} was acknowledged but the journal ends at {head}")
     return read_sources(connection)
+
+
+def _check_structure(connection: apsw.Connection, thorough: bool) -> None:
+    """Raise apsw.CorruptError unless the small tables' pages are sound, or if `thorough` all pages."""
+    for pragma in _QUICK_CHECKS if thorough else _SMALL_CHECKS:
+        for (finding,) in connection.execute(pragma):
+            if finding != "ok":
+                raise apsw.CorruptError(str(finding))
+
+
+_SMALL_CHECKS: Final = tuple(
+    f"PRAGMA quick_check({table})" for table in ("journal", "sources", "acks", "quarantined")
+)
+_QUICK_CHECKS: Final = ("PRAGMA quick_check(1)",)
 
 
 def check_tail(connection: apsw.Connection, state: State) -> int:

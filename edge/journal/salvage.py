@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import apsw
 
 from edge.journal import database
-from edge.journal.pages import PageFile, wal_frames
+from edge.journal.pages import PageFile
 from edge.journal.statements import QUERIES
+from edge.journal.wal import wal_frames
 from protocol.records import next_digest
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.journal.filesystem import FileSystem
-    from edge.journal.store import Row
+    from edge.journal.store import Row, State
 
 _CANDIDATES_MAX = 8
 """Previous digests tried for one row; two is what damage leaves, more is only noise."""
@@ -38,10 +39,11 @@ class Intact(NamedTuple):
 class Salvage:
     """Rows found in the pages of a file nobody has open, sorted in a scratch file beside it.
 
-    Damage of any kind only means fewer rows; nothing is raised because of it. Use as a context manager.
+    Damage of any kind only means fewer rows; nothing is raised because of it. `state` is what looks like the
+    row of facts of this gateway's epoch, None if nothing does. Use as a context manager.
     """
 
-    def __init__(self, path: Path, disk: FileSystem) -> None:
+    def __init__(self, path: Path, disk: FileSystem, gateway: str, epoch: int) -> None:
         self._disk = disk
         self._scratch = path.with_name(path.name + ".salvage")
         disk.remove(self._scratch)
@@ -50,18 +52,19 @@ class Salvage:
             database.pragma(self._sorted, "journal_mode", "OFF")
             database.pragma(self._sorted, "synchronous", 0)
             self._sorted.execute(QUERIES["salvage_table"])
-            self._collect(path)
+            self.state = self._collect(path, gateway, epoch)
         except BaseException:
             self._sorted.close(True)
             raise
 
-    def _collect(self, path: Path) -> None:
+    def _collect(self, path: Path, gateway: str, epoch: int) -> State | None:
         pages = PageFile(path, wal_frames(path, self._disk), self._disk)
         try:
             with self._sorted:
                 for stale, rows in enumerate((pages.rows(), pages.stale_rows())):
                     found = ((seq, digest, stale, data) for seq, data, digest in rows)
                     self._sorted.executemany(QUERIES["salvage_row"], found)
+            return pages.state(gateway, epoch)
         finally:
             pages.close()
 

@@ -16,8 +16,8 @@ import msgspec
 
 from edge.errors import JournalError
 from edge.journal import database
-from edge.journal.pages import wal_frames
 from edge.journal.statements import QUERIES
+from edge.journal.wal import wal_frames
 from protocol.records import genesis_digest, next_digest
 
 if TYPE_CHECKING:
@@ -380,6 +380,8 @@ def failure(error: apsw.Error | OSError) -> JournalError:
     """Say in our words what SQLite or the file system could not do."""
     if isinstance(error, apsw.FullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
         return JournalError("the disk is full; nothing was saved", code="journal.full")
+    if isinstance(error, database.DAMAGE):
+        return JournalError(f"nothing was saved, the journal is damaged: {error}", code="journal.damaged")
     return JournalError(f"nothing was saved: {error}; check the disk", code="journal.failed")
 
 
