@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cloud.clocks import service
 from cloud.clocks.models import How
-from protocol.bodies import ClockHeard
+from cloud.weighings.schemas import shown
+from cloud.weighings.service import Weighings
+from cloud.worker.times import Times
+from protocol.bodies import ClockHeard, RecordCarried
 from protocol.documents import document_digest
 from protocol.records import ClockQuality
-from tests.cloud.clocks.box import DAY_MS, HOUR_MS, repair_all, times
+from tests.cloud.clocks.box import DAY_MS, HOUR_MS, Box, CloudClock, clocks, repair_all, times
 from tests.cloud.ingest.gateway import add_catalog
 
 if TYPE_CHECKING:
@@ -188,3 +193,103 @@ async def test_a_clock_that_waits_for_the_network_after_a_start_is_no_alarm(drop
     drop.box.visit()
     await drop.deliver()
     assert drop.site.one("SELECT count(*) FROM alarms") == 0
+
+
+async def test_a_large_journal_is_repaired_in_portions_and_stays_due_until_it_is_done(
+    drop: Drop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = drop.box
+    box.show(0, UNKNOWN)
+    for _ in range(4):
+        box.visit()
+        box.pass_by(2 * HOUR_MS)
+    drop.clock.now_ms = box.true_ms
+    await drop.site.send(box.send(1))
+    monkeypatch.setattr(service, "RECORDS_A_ROUND", 1)
+    rounds = []
+    async with drop.site.engine.begin() as connection:
+        while await clocks().due(connection):
+            rounds.append(await clocks().repair(connection, box.id, box.epoch))
+    assert (sum(rounds), max(rounds)) == (4, 1)
+    drop.hold()
+
+
+async def test_a_journal_that_cannot_be_repaired_keeps_no_other_waiting(drop: Drop) -> None:
+    drop.box.show(0, UNKNOWN)
+    drop.box.visit()
+    drop.clock.now_ms = drop.box.true_ms
+    await drop.site.send(drop.box.send(1))
+    drop.site.write(
+        "INSERT INTO clock_hours (gateway_id, journal, epoch, boot, hour, first_ms, last_ms)"
+        " VALUES ('a-broken-one', 1, 1, 1, 0, 0, 0)"
+    )
+    drop.site.write("ALTER TABLE clock_hours ADD CHECK (gateway_id <> 'a-broken-one' OR repaired = 0)")
+    await Times(drop.site.engine, clocks(), drop.clock).once()
+    assert drop.hold()[2][2] == BOUNDED
+    assert drop.site.rows("SELECT DISTINCT gateway_id FROM clock_hours WHERE version <> repaired") == [
+        ("a-broken-one",)
+    ]
+
+
+async def test_the_worker_goes_on_after_a_round_that_failed(drop: Drop) -> None:
+    rounds: list[str] = []
+
+    class Failing(CloudClock):
+        async def sleep(self, seconds: float) -> None:
+            rounds.append("slept")
+            if len(rounds) == 1:
+                drop.site.write("ALTER TABLE clock_hours RENAME TO elsewhere")
+            elif len(rounds) == 2:
+                drop.site.write("ALTER TABLE elsewhere RENAME TO clock_hours")
+            else:
+                raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await Times(drop.site.engine, clocks(), Failing()).run()
+    assert len(rounds) == 3
+
+
+async def test_what_was_not_heard_of_for_long_is_forgotten(drop: Drop) -> None:
+    drop.box.show(drop.box.true_ms, SYNCED)
+    drop.box.visit()
+    await drop.deliver()
+    before = times(drop.site)
+    drop.site.write("UPDATE clock_hours SET updated_at = now() - interval '399 days'")
+    await Times(drop.site.engine, clocks(), drop.clock).once()
+    assert drop.site.one("SELECT count(*) FROM clock_hours") == 1
+    drop.site.write("UPDATE clock_hours SET updated_at = now() - interval '401 days'")
+    await Times(drop.site.engine, clocks(), drop.clock).once()
+    assert drop.site.one("SELECT count(*) FROM clock_hours") == 0
+    assert times(drop.site) == before
+
+
+async def test_a_carried_weighing_is_timed_by_what_its_new_journal_knows(drop: Drop) -> None:
+    box = drop.box
+    box.show(0, UNKNOWN)
+    seq = box.visit()
+    new = Box(box.id, box.catalog, epoch=8, boot=2, true_ms=box.true_ms + 5 * HOUR_MS, mono_ms=20_000)
+    new.show(20_000, UNKNOWN)
+    for number, data in enumerate(box.records, start=1):
+        new.append(RecordCarried(box.epoch, number, box.digest_at(number - 1), data))
+    new.sync()
+    drop.clock.now_ms = new.true_ms + 2_000
+    await drop.site.send(new.send(1))
+    await repair_all(drop.site)
+    happened_ms, error_s, how, _, _ = times(drop.site)[seq]
+    assert how == BOUNDED
+    assert error_s is not None
+    assert abs(happened_ms - box.truth_ms[seq]) <= error_s * 1_000
+    assert happened_ms + error_s * 1_000 <= new.true_ms + 30_000, "it was written before the new journal was"
+
+
+@pytest.mark.parametrize("wall_ms", [-(2**60), 2**60])
+async def test_a_clock_beyond_the_calendar_is_shown_at_its_end(drop: Drop, wall_ms: int) -> None:
+    drop.box.show(wall_ms, UNKNOWN)
+    seq = drop.box.visit()
+    await drop.deliver()
+    async with drop.site.engine.begin() as connection:
+        (line,) = [shown(one) async for one in Weighings().export(connection)]
+    assert line.recorded_at.year in {1, 9999}
+    assert str(line.recorded_at.year) in line.model_dump_json()
+    drop.hold()
+    assert seq == 2
