@@ -28,6 +28,8 @@ _FULL: Final = 2
 
 DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SchemaChangeError, apsw.MismatchError)
 """What SQLite raises when a file is not what it was; never raised for a full or missing disk."""
+MISFITS: Final = (*DAMAGE, apsw.SQLError, apsw.ConstraintError)
+"""The same where only our own statements are run, which fit our own schema unless that was hit."""
 
 
 def check_library() -> None:

@@ -15,6 +15,7 @@ import apsw
 from edge.errors import JournalError
 from edge.journal import carry, database, files
 from edge.journal.salvage import Salvage
+from edge.journal.statements import QUERIES
 from edge.journal.store import (
     Reader,
     State,
@@ -243,7 +244,7 @@ def _examine(path: Path, site: Site, thorough: bool) -> _Examined:
             _check_structure(connection, thorough)
         finally:
             connection.close(True)
-    except (*database.DAMAGE, apsw.SQLError) as error:
+    except database.MISFITS as error:
         return _Examined(path, epoch, state, f"{path.name}: {error}")
     except apsw.IOError as error:
         if getattr(error, "extendedresult", 0) in _UNREADABLE:
@@ -282,7 +283,9 @@ def _check(connection: apsw.Connection, state: State, committed: int) -> frozens
 
 
 def _check_structure(connection: apsw.Connection, thorough: bool) -> None:
-    """Raise apsw.CorruptError unless the small tables' pages are sound, or if `thorough` all pages."""
+    """Raise one of MISFITS unless the small tables are sound, or if `thorough` every page."""
+    connection.execute(QUERIES["acked_before"], (0,)).fetchall()
+    connection.execute(QUERIES["read_quarantined"]).fetchall()
     for pragma in _QUICK_CHECKS if thorough else _SMALL_CHECKS:
         for (finding,) in connection.execute(pragma):
             if finding != "ok":

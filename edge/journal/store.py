@@ -380,7 +380,7 @@ def failure(error: apsw.Error | OSError) -> JournalError:
     """Say in our words what SQLite or the file system could not do."""
     if isinstance(error, apsw.FullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
         return JournalError("the disk is full; nothing was saved", code="journal.full")
-    if isinstance(error, database.DAMAGE):
+    if isinstance(error, database.MISFITS):
         return JournalError(f"nothing was saved, the journal is damaged: {error}", code="journal.damaged")
     return JournalError(f"nothing was saved: {error}; check the disk", code="journal.failed")
 

@@ -6,8 +6,10 @@ from tests.proof.breakers import BREAKER
 from tests.proof.clocks.clocks import CLOCKS
 from tests.proof.disk.crashes import CRASHES
 from tests.proof.disk.faults import FAULTS
+from tests.proof.disk.flips import FLIPS
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.histories.equivalence import EQUIVALENCE
+from tests.proof.processes.calls import CALLED
 from tests.proof.processes.herd import HERD
 from tests.proof.processes.kills import KILLED
 from tests.proof.processes.lies import LIED_TO
@@ -18,11 +20,13 @@ from tests.proof.simulation.schedules import SAME_RUN, SCHEDULES
 ROWS: tuple[Row, ...] = (
     CRASHES,
     FAULTS,
+    FLIPS,
     SCHEDULES,
     SAME_RUN,
     DELIVERIES,
     EQUIVALENCE,
     KILLED,
+    CALLED,
     LIED_TO,
     CLOCKS,
     HERD,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 
@@ -95,6 +95,24 @@ def unsent(journal: Journal) -> list[bytes]:
 def held(journal: Journal) -> list[bytes]:
     """Born digests of all that the current epoch holds."""
     return [born(entry.data, entry.digest)[0] for entry in journal.entries()]
+
+
+class Written(NamedTuple):
+    """A record as it lies on the disk: what proves it is the digest before it."""
+
+    data: bytes
+    digest: bytes
+    previous: bytes
+
+
+def written(journal: Journal) -> dict[bytes, Written]:
+    """By its born digest, each record that the cloud has not acknowledged."""
+    found: dict[bytes, Written] = {}
+    previous = journal.digest_at(journal.acked) or b""
+    for entry in journal.entries(journal.acked + 1):
+        found[born(entry.data, entry.digest)[0]] = Written(entry.data, entry.digest, previous)
+        previous = entry.digest
+    return found
 
 
 def examine(journal: Journal, disk: FileSystem) -> Found:
