@@ -204,7 +204,7 @@ LIED_TO = Row(
         "tests/proof/processes/town.py", "tests/system/exports.py",
     ),
     shallow=100,
-    deep=20_000,
+    deep=5_000,
     split=_split,
     run=_run,
     replay=_replay,
