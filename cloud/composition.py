@@ -10,6 +10,7 @@ from cloud.alarms.service import Alarms
 from cloud.citizens.service import Citizens
 from cloud.clocks.service import Clocks
 from cloud.custody.service import Custody
+from cloud.documents.archive import Archive
 from cloud.documents.service import Documents, Source
 from cloud.drop_points.service import DropPoints
 from cloud.gateways.service import Endpoints, Gateways
@@ -101,7 +102,8 @@ def compose(
         Name.CATALOG: materials.catalog,
         Name.REVOCATIONS: citizens.revocations,
     }
-    documents = Documents(now, keyring.root, keyring.document, sources, config_of)
+    archive = Archive(settings.documents_dir)
+    documents = Documents(now, keyring.root, keyring.document, sources, config_of, archive)
     gateways = Gateways(
         now,
         random_bytes,
@@ -121,7 +123,7 @@ def compose(
         Weighings(),
         Custody(),
         Quarantine(now),
-        Alarms(now),
+        Alarms(now, new_id),
         Clocks(new_id),
     )
 

@@ -47,6 +47,11 @@ class Settings(msgspec.Struct, frozen=True):
         """Where the signing keys live."""
         return self.data_dir / "keys"
 
+    @property
+    def documents_dir(self) -> Path:
+        """Where every document that was given out stays on file."""
+        return self.data_dir / "documents"
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read RELOOP_*; raises ConfigError naming the variable at fault."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from cloud.alarms.models import Alarm, Gap, Refusal
@@ -33,6 +34,23 @@ async def alarms(
             "id": after[1] if after else None,
             "limit": limit,
         },
+    )
+
+
+async def insert(  # noqa: PLR0917 - a row of the table
+    connection: AsyncConnection,
+    alarm: UUID,
+    gateway: str | None,
+    code: str,
+    detail: dict[str, object],
+    now: datetime,
+) -> None:
+    """Raise an alarm."""
+    await execute(
+        connection,
+        "insert into alarms (id, gateway_id, code, detail, raised_at)"
+        " values (:id, :gateway, :code, cast(:detail as jsonb), :now)",
+        {"id": alarm, "gateway": gateway, "code": code, "detail": json.dumps(detail), "now": now},
     )
 
 

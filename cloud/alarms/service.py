@@ -23,12 +23,19 @@ class Alarms:
     """Lists and resolves alarms; lists refusals and gaps."""
 
     now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
 
     async def page(
         self, connection: AsyncConnection, only_open: bool, after: tuple[str, UUID] | None, limit: int
     ) -> list[Alarm]:
         """Alarms, newest first, at most `limit + 1`."""
         return await repository.alarms(connection, only_open, after, limit + 1)
+
+    async def tell(
+        self, connection: AsyncConnection, code: str, detail: dict[str, object], gateway: str | None = None
+    ) -> None:
+        """Raise an alarm."""
+        await repository.insert(connection, self.new_id(), gateway, code, detail, self.now())
 
     async def resolve(self, connection: AsyncConnection, alarm: UUID) -> Alarm:
         """Mark an alarm as dealt with. Raises AlarmNotFoundError."""

@@ -108,6 +108,27 @@ async def revoke_card(connection: AsyncConnection, serial: bytes, now: datetime)
     )
 
 
+async def revoke_again(connection: AsyncConnection, serials: list[bytes], now: datetime) -> int:
+    """Mark these cards revoked, making those that are missing; how many were not revoked."""
+    values = {"serials": serials, "now": now}
+    await execute(
+        connection,
+        "insert into citizens (id, pseudonym) select distinct"
+        " derived_id('reloop/citizen/1', substring(serial from 1 for 8)), substring(serial from 1 for 8)"
+        " from unnest(cast(:serials as bytea[])) serial on conflict (pseudonym) do nothing",
+        {"serials": serials},
+    )
+    return await execute(
+        connection,
+        "insert into cards (serial, citizen_id, expires_at, revoked_at, text)"
+        " select serial, z.id, cast(:now as timestamptz) + interval '3650 days', :now, ''"
+        " from unnest(cast(:serials as bytea[])) serial"
+        " join citizens z on z.pseudonym = substring(serial from 1 for 8)"
+        " on conflict (serial) do update set revoked_at = excluded.revoked_at where cards.revoked_at is null",
+        values,
+    )
+
+
 async def revoked_serials(connection: AsyncConnection, now: datetime) -> list[bytes]:
     """Serials that no kiosk may accept: revoked and not expired for long, in order."""
     rows = await fetch(

@@ -19,7 +19,7 @@ from protocol.cards import PSEUDONYM_LENGTH, Card, Role, build_card
 from protocol.documents import RevocationsBody
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -82,6 +82,13 @@ class Citizens:
         if await repository.revoke_card(connection, serial, self.now()):
             await self.revoked(connection)
         return await self.card(connection, serial)
+
+    async def revoke_again(self, connection: AsyncConnection, serials: Sequence[bytes]) -> int:
+        """Revoke cards that were revoked in a database that was lost; how many were not.
+
+        A card it does not know is known afterwards, as revoked, and its citizen by the pseudonym on it.
+        """
+        return await repository.revoke_again(connection, list(serials), self.now())
 
     async def attach_tag(self, connection: AsyncConnection, citizen_id: UUID, raw: bytes) -> Tag:
         """Say whose a bare tag is. Raises CitizenNotFoundError, TagTakenError."""

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cloud.cli.restored import recover
 from cloud.composition import Services, compose
 from cloud.config import Settings
 from cloud.kit.clock import Clock, SystemClock
@@ -83,6 +84,7 @@ async def _runtime(
     async with engine.begin() as connection:
         token = await services.tokens.make_first(connection)
         await services.materials.seed(connection)
+        await recover(services, connection)
         if token is not None:
             _keep_token(settings.data_dir / TOKEN_FILE, token)
     return Runtime(settings, url, engine, keyring, services, clock, schema, token)

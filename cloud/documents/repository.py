@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _COLUMNS = "name as shelf, generation, version, digest, data, issued_at"
+_INSERT = (
+    "insert into documents (name, generation, version, digest, data, issued_at)"
+    " values (:shelf, :generation, :version, :digest, :data, :issued_at)"
+)
 
 
 async def newest(connection: AsyncConnection, shelf: str) -> StoredDocument | None:
@@ -43,23 +47,41 @@ async def highest_generation(connection: AsyncConnection) -> int:
     return 1 if row is None else row.value
 
 
+async def known_digests(connection: AsyncConnection, digests: list[bytes]) -> set[bytes]:
+    """Those of these documents that are here."""
+    rows = await fetch(
+        connection,
+        _Digest,
+        "select digest as value from documents where digest = any(:digests)",
+        {"digests": digests},
+    )
+    return {row.value for row in rows}
+
+
+async def put_back(connection: AsyncConnection, document: StoredDocument) -> None:
+    """As `insert`, unless another stands in its place."""
+    await execute(connection, f"{_INSERT} on conflict do nothing", _values(document))
+
+
 async def insert(connection: AsyncConnection, document: StoredDocument) -> bool:
     """Put a document on its shelf; False if exactly these bytes stand on some shelf already."""
     inserted = await execute(
         connection,
-        "insert into documents (name, generation, version, digest, data, issued_at)"
-        " values (:shelf, :generation, :version, :digest, :data, :issued_at)"
-        " on conflict (digest) do nothing",
-        {
-            "shelf": document.shelf,
-            "generation": document.generation,
-            "version": document.version,
-            "digest": document.digest,
-            "data": document.data,
-            "issued_at": document.issued_at,
-        },
+        f"{_INSERT} on conflict (digest) do nothing",
+        _values(document),
     )
     return inserted == 1
+
+
+def _values(document: StoredDocument) -> dict[str, object]:
+    return {
+        "shelf": document.shelf,
+        "generation": document.generation,
+        "version": document.version,
+        "digest": document.digest,
+        "data": document.data,
+        "issued_at": document.issued_at,
+    }
 
 
 async def lock(connection: AsyncConnection, shelf: str) -> None:
@@ -81,6 +103,11 @@ async def live_gateways(connection: AsyncConnection) -> list[str]:
 
 class _Generation:
     def __init__(self, value: int) -> None:
+        self.value = value
+
+
+class _Digest:
+    def __init__(self, value: bytes) -> None:
         self.value = value
 
 

@@ -1,11 +1,13 @@
 """Building, signing and offering documents. What goes into them is handed in by whoever owns it.
 
 A shelf is `keys`, `catalog`, `revocations`, or a gateway's own `config/<gateway>` and `manifest/<gateway>`.
-Within a shelf (generation, version) only rises; a restored cloud raises the generation first.
+Within a shelf (generation, version) only rises; a restored cloud raises the generation first: it finds in the
+archive what its database has forgotten.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -26,11 +28,12 @@ from protocol.documents import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from cloud.documents.archive import Archive
     from protocol.cose import SigningKey
     from protocol.documents import DocumentBody
 
@@ -56,7 +59,7 @@ class Documents:
     """Publishes and offers documents.
 
     `sources` gives the body of a shared document by name; `config_of` that of one gateway's config.
-    `root` signs `keys`, `signer` everything else.
+    `root` signs `keys`, `signer` everything else. `archive` keeps on file what is offered.
     """
 
     now: Callable[[], datetime]
@@ -64,6 +67,7 @@ class Documents:
     signer: SigningKey
     sources: Mapping[str, Source]
     config_of: Callable[[AsyncConnection, str], Awaitable[DocumentBody]]
+    archive: Archive | None = None
 
     async def publish(self, connection: AsyncConnection, name: str) -> StoredDocument:
         """Sign the shared document `name` as it is now; an equal one is not issued twice."""
@@ -87,13 +91,32 @@ class Documents:
         return True
 
     async def raise_generation(self, connection: AsyncConnection) -> int:
-        """After a restore: issue every shared document in a new generation, above all that were given out."""
+        """After a restore: issue every document in a new generation, above all that were given out."""
         generation = await repository.highest_generation(connection) + 1
         for name in SHARED:
             await repository.lock(connection, name)
             body = await self.sources[name](connection)
             await self._store(connection, name, generation, 1, body)
+        for gateway in await repository.live_gateways(connection):
+            shelf = f"{Name.CONFIG}/{gateway}"
+            await repository.lock(connection, shelf)
+            await self._store(connection, shelf, generation, 1, await self.config_of(connection, gateway))
         return generation
+
+    async def recover(self, connection: AsyncConnection) -> list[StoredDocument]:
+        """Put back what is on file and not in the database, which then is a restored one: that was issued.
+
+        Raise the generation afterwards. Nothing comes back from a database that forgot nothing.
+        """
+        if self.archive is None:
+            return []
+        filed = await asyncio.to_thread(list, self.archive.documents())
+        await repository.lock(connection, "archive")
+        known = await repository.known_digests(connection, [one.digest for one in filed])
+        missing = [one for one in filed if one.digest not in known]
+        for document in missing:
+            await repository.put_back(connection, document)
+        return missing
 
     async def offered(self, connection: AsyncConnection, gateway: str) -> list[StoredDocument]:
         """What this gateway should have: keys, catalog, revocations, config, manifest, in this order."""
@@ -114,12 +137,21 @@ class Documents:
     async def _own(self, connection: AsyncConnection, gateway: str) -> list[StoredDocument]:
         shelves = [*SHARED, f"{Name.CONFIG}/{gateway}"]
         stored = {one.shelf: one for one in await repository.newest_of(connection, list(map(str, shelves)))}
+        await self._file(stored.values())
         for name in SHARED:
             if name not in stored:
                 stored[name] = await self.publish(connection, name)
         if shelves[-1] not in stored:
             stored[shelves[-1]] = await self.publish_config(connection, gateway)
         return [stored[shelf] for shelf in shelves]
+
+    async def _file(self, documents: Iterable[StoredDocument]) -> None:
+        """Have on file what is given out; never what this transaction has made and may yet take back."""
+        if self.archive is None:
+            return
+        for document in documents:
+            if not self.archive.has(document):
+                await asyncio.to_thread(self.archive.keep, document)
 
     async def _manifest(
         self, connection: AsyncConnection, gateway: str, own: list[StoredDocument]
