@@ -34,8 +34,9 @@ def export_weighings(
 ) -> None:
     """Every committed weighing, in the order of gateway, epoch and seq.
 
-    Each line has id, gateway, epoch, seq, kind, net_g, material, citizen, holder, points, recorded_at
-    and the evidence. Example: reloop-cloud export weighings --jsonl | jq -s 'map(.points) | add'
+    Each line has id, gateway, epoch, seq, kind, net_g, material, citizen, holder, points, recorded_at (as the
+    clock said), happened_at (as it was, as far as is known) and the evidence. Example: reloop-cloud export
+    weighings --jsonl | jq -s 'map(.points) | add'
     """
     del jsonl
 

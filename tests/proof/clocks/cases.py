@@ -71,7 +71,9 @@ def _changed(state: str, change: str, clock: ClockQuality) -> Play:
         await site.pass_by(MINUTE_S)
         await deliver(LIVE_S)
         await site.sync()
+        await site.pass_by(LIVE_S)
         await site.visit()
+        site.expect_points()
         await deliver(LIVE_S)
 
     return play

@@ -83,7 +83,7 @@ def _replay(key: str) -> Part:
 
 CLOCKS = Row(
     id="R14",
-    name="clocks that are wrong: nothing lost, and error bars that hold the truth",
+    name="clocks that are wrong, and times that are repaired",
     unit="cases",
     covers=(
         "protocol",

@@ -261,6 +261,11 @@ class DropPoint:
             ("pickup left", leave),
         ]
 
+    def expect_points(self) -> None:
+        """The last one who weighed saw points: the catalogue is as fresh as ever. Raises StuckError."""
+        if self.saved[-1].points is None:
+            raise StuckError("points follow, although the clock is right again and the catalogue is fresh")
+
     def expect(self, name: Name) -> None:
         """The kiosk shows this screen, and its page can be rendered. Raises StuckError."""
         screen = self.site.shown()
