@@ -127,6 +127,25 @@ class _Client(aiomqtt.Client):
         if not self._disconnected.done():
             self._disconnected.set_result(None)
 
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002 - as aiomqtt calls it
+        """As aiomqtt's, but the socket is looked at when its turn comes.
+
+        It may be closed by then, and its number another connection's, whose writing we would be told of.
+        """
+
+        def write() -> None:
+            try:
+                client.loop_write()
+            except Exception as error:  # noqa: BLE001 - whatever broke, this connection is gone
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        def watch() -> None:
+            if sock.fileno() >= 0:
+                self._loop.add_writer(sock.fileno(), write)
+
+        self._loop.call_soon_threadsafe(watch)
+
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         self.refusal = reason_code.value if reason_code.value >= _REFUSED else None
         super()._on_publish(client, userdata, mid, reason_code, properties)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,15 +13,16 @@ import pytest
 
 from edge.clock import SystemClock
 from edge.sync.https import HttpsRoad
+from edge.sync.mqtt import MqttRoad, MqttSettings
 from edge.sync.roads import RoadError, RoadName
 from edge.sync.sync import Lane, Sync
 from protocol.breaker import Breaker
+from protocol.status import Status
 from tests.edge.sync.conftest import GATEWAY
 from tests.edge.sync.harness import cloud_answer, syncing, until, web
 
 if TYPE_CHECKING:
     from edge.sync.roads import Link
-    from protocol.status import Status
     from tests.edge.sync.conftest import Gateway
 
 
@@ -106,3 +108,17 @@ async def test_what_is_delivered_pays_for_later_retries(gateway: Gateway) -> Non
             await gateway.fill(1)
         await until(lambda: gateway.journal.acked == 11)
     assert budget.tokens >= 10
+
+
+async def test_a_closed_connections_number_is_not_watched_for_its_successor() -> None:
+    """aiomqtt watches a turn later: by then the number may be the next one's, and the loop would spin."""
+    client = MqttRoad(MqttSettings(GATEWAY, "127.0.0.1", 1, None, None))._client(Status(False, GATEWAY, 1, 1))
+    near, far = socket.socketpair()
+    number = near.fileno()
+    client._on_socket_register_write(client._client, None, near)
+    near.close()
+    with far, socket.socket() as successor:
+        assert successor.fileno() == number
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not asyncio.get_running_loop().remove_writer(number)
