@@ -111,6 +111,8 @@ def figures_of(world: World) -> Figures:
         "weighings": len(tables.weighings),
         "voided": sum(row.voided is not None for row in tables.weighings.values()),
         "quarantined": len(tables.quarantine),
+        "retried": sum(held.state == "retried" for held in tables.quarantine.values()),
+        "strays": sum(held.row.code == "record.stray" for held in tables.quarantine.values()),
         "transfers": len(tables.transfers),
         "debts paid": sum(row.code == SETTLEMENT for row in tables.transfers.values()),
         "of revoked cards": sum(row.key.startswith(b"card:") for row in tables.accounts.values()),

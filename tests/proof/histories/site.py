@@ -6,6 +6,7 @@ Every choice is drawn from one chance, so a seed replays it. What was committed 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from typing import TYPE_CHECKING
 
 import cbor2
@@ -87,6 +88,8 @@ class Site:
         self._guests = guests
         self._epochs = 1
         self.journals = [Gateway(name, catalogs[0], epoch=1)]
+        self._given_up: deque[tuple[Gateway, int, int]] = deque(maxlen=JOURNALS_MAX)
+        """What was pruned before it was sent: journal, first and last seq."""
 
     def frame(self, through: dict[int, int]) -> bytes:
         """Something that a gateway of this name sends next, signed.
@@ -95,6 +98,11 @@ class Site:
         """
         (what,) = self._chance.choices(list(SEND), list(SEND.values()))
         journal = self._chance.choice(self.journals) if what == "older journal" else self.journals[-1]
+        if what == "late" and self._given_up:
+            journal, begin, end = self._chance.choice(self._given_up)
+            first = self._chance.randint(max(1, begin - 1), end)
+            last = self._chance.randint(first, min(end + 2, first + 5))
+            return self._cut(journal, first, last, 1, through)
         known = min(through.get(journal.epoch, 0), journal.head)
         first, last, kept = self._range(what, journal, known)
         if what in {"twin", "carry"}:
@@ -116,9 +124,12 @@ class Site:
                 self._append(journal)
                 return chance.randint(max(1, through - 8), through), journal.head, 1
             case "ahead" | "pruned":
-                self._append(journal, chance.randint(1, 3))
-                first = min(journal.head, through + chance.randint(2, 6))
-                return first, journal.head, first if what == "pruned" else 1
+                self._append(journal, chance.randint(2, 5))
+                first = min(journal.head, through + chance.randint(2, 12))
+                if what == "ahead" or first == through + 1:
+                    return first, journal.head, 1
+                self._given_up.append((journal, through + 1, first - 1))
+                return first, journal.head, first
             case "late" if through:
                 first = chance.randint(1, through)
                 return first, min(journal.head, first + chance.randint(0, 12)), 1

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 GATEWAYS = 5
 GUESTS = 12
-FRAMES_MAX = 20
+FRAMES_MAX = 28
 _BACKUP = "backup"
 OUT_OF_RANGE = "out of range"
 PG_EPOCH_MS = 946_684_800_000
@@ -206,18 +206,21 @@ class World:
         )
         self.model.add_catalog(digest, data, issued_at, 1, version)
         for code, rate in rates.items():
-            self._sql(
-                "INSERT INTO materials (code, name_en, name_ne) VALUES (%s, '', '') ON CONFLICT DO NOTHING",
-                code,
-            )
-            self._sql("INSERT INTO rates VALUES (%s, %s, %s, %s)", code, version, rate, issued_at)
-            self.model.add_rate(code, issued_at, rate)
+            self._pay_for(code, rate, issued_at, version)
         for code, material in (("BIN-PET", "pet"), ("BIN-GLASS", "glass")):
             self._sql(
                 "INSERT INTO bins (code, material) VALUES (%s, %s) ON CONFLICT DO NOTHING", code, material
             )
             self.model.tables.bins[code] = material
         self._catalogs.append(digest)
+
+    def _pay_for(self, material: str, rate: int, since: datetime, version: int = 1) -> None:
+        self._sql(
+            "INSERT INTO materials (code, name_en, name_ne) VALUES (%s, '', '') ON CONFLICT DO NOTHING",
+            material,
+        )
+        self._sql("INSERT INTO rates VALUES (%s, %s, %s, %s)", material, version, rate, since)
+        self.model.add_rate(material, since, rate)
 
     def _sql(self, statement: str, *values: Any) -> None:
         self.admin.execute(statement.encode(), values)
@@ -244,7 +247,7 @@ class World:
         through: dict[str, dict[int, int]] = {site.name: {} for site in self.sites}
         for (name, epoch), cursor in self.model.tables.cursors.items():
             through[name][epoch] = cursor.through
-        count = self.chance.choice((self.chance.randint(1, 3), self.chance.randint(1, FRAMES_MAX)))
+        count = self.chance.randint(1, self.chance.choice((3, FRAMES_MAX, FRAMES_MAX)))
         chosen = self.chance.choices(self.sites, k=count)
         frames = [site.frame(through[site.name]) for site in chosen]
         if self.chance.random() < 0.05:
@@ -350,7 +353,7 @@ class World:
 
     async def change(self) -> int:
         """Cards and gateways are revoked and trusted again, catalogues and rates change."""
-        match self.chance.randrange(4):
+        match self.chance.randrange(5):
             case 0:
                 self._change_card()
             case 1:
@@ -360,6 +363,8 @@ class World:
                 self.model.revoke_gateway(site.name, revoked=revoked)
             case 2 if len(self._catalogs) < 4:
                 self._add_catalog()
+            case 3 if not any(row.material == "steel" for row in self.model.tables.rates.values()):
+                self._pay_for("steel", 1_000, datetime(2020, 1, 1, tzinfo=UTC))  # retries find a rate now
             case _:
                 for site in self.sites:
                     self._sql("UPDATE gateways SET state = 'claimed' WHERE id = %s", site.name)
