@@ -15,6 +15,7 @@ from edge.directory import Directory
 from edge.errors import EdgeError
 from edge.identity import Identity, enrolled, load_identity
 from edge.journal import AsyncJournal, Journal
+from edge.journal.filesystem import LOCAL
 from edge.sync.downlink import Documents
 from edge.sync.echoes import Echoes
 from edge.sync.outbox import Traffic, Wiring
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from edge.clock import Clock
     from edge.config import Settings
+    from edge.journal.filesystem import FileSystem
     from protocol.acks import Ack
     from protocol.cose import SigningKey
 
@@ -69,16 +71,18 @@ class Member:
 class Core:
     """A claimed gateway's lasting parts, open. Needs a running event loop only when used.
 
-    `random_bytes(n)` gives n secret bytes; `boot_id` is the kernel's if None.
+    `random_bytes(n)` gives n secret bytes; `boot_id` is the kernel's if None; the
+    journal reaches its files through `disk`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what the composition root hands in
         self,
         settings: Settings,
         clock: Clock,
         member: Member,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         boot_id: str | None = None,
+        disk: FileSystem = LOCAL,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -92,6 +96,7 @@ class Core:
             random_bytes,
             settings.journal,
             boot_id=boot_id,
+            disk=disk,
         )
         self.journal = AsyncJournal(journal, settings.journal.queue_max)
         self.traffic = Traffic()
@@ -145,6 +150,7 @@ def open_core(
     clock: Clock,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     boot_id: str | None = None,
+    disk: FileSystem = LOCAL,
 ) -> Core:
     """Open a claimed gateway; see `Core`.
 
@@ -154,4 +160,5 @@ def open_core(
     if known is None:
         raise UnclaimedError
     identity, key = known
-    return Core(settings, clock, Member(identity, key, settings.data_dir), random_bytes, boot_id)
+    member = Member(identity, key, settings.data_dir)
+    return Core(settings, clock, member, random_bytes, boot_id, disk)

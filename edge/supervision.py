@@ -14,12 +14,16 @@ _AGAIN_S = 0.2
 
 
 async def end_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until every one has ended, whatever it ended with."""
+    """Cancel tasks until every one has ended, whatever it ended with: nobody else needs to look at that."""
+    tasks = list(tasks)
     pending = {task for task in tasks if not task.done()}
     while pending:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at, so that nobody complains that it was not
 
 
 async def run_until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
@@ -31,6 +35,3 @@ async def run_until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
         await end_all(tasks)
     for task in done:
         task.result()
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # looked at, so that nobody complains that it was not

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -73,3 +74,21 @@ async def test_an_error_of_a_part_that_was_being_ended_does_not_hide_the_first_o
 
     with pytest.raises(ConnectionResetError, match="first"):
         await run_until_one_ends(falling(), failing())
+
+
+async def test_a_failure_that_meets_a_cancellation_is_not_complained_about() -> None:
+    complaints: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(str(context["message"])))
+
+    async def failing() -> None:
+        raise ConnectionResetError("gone")
+
+    running = asyncio.create_task(run_until_one_ends(asyncio.sleep(60), failing()))
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    del running
+    gc.collect()
+    assert complaints == []
