@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -55,6 +56,19 @@ def test_it_is_ours_alone_and_reads_nepali(own: EmbeddedPostgres) -> None:
             " 'दूध' ~ '^\\w+', current_setting('fsync')"
         ).fetchone()
     assert row == ("", "É", True, True, "on")
+
+
+def test_processes_that_come_up_together_for_the_first_time_do_not_end_each_other(
+    own: EmbeddedPostgres,
+) -> None:
+    """API, ingest and worker all find no database, all make it, and all but one were ended by that."""
+    for _ in range(5):
+        with psycopg.connect(own.url_for("postgres"), autocommit=True) as connection:
+            connection.execute("DROP DATABASE reloop WITH (FORCE)")
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(own._answers) for _ in range(8)]
+        assert True in [one.result() for one in asked]
+        assert answers(own)
 
 
 def test_a_second_process_attaches_and_leaves_it_running(own: EmbeddedPostgres) -> None:

@@ -118,7 +118,7 @@ CALLED = Row(
         "tests/proof/processes/kills.py", "tests/proof/processes/people.py",
         "tests/proof/processes/recovery.py", "tests/proof/processes/town.py", "tests/system/exports.py",
     ),
-    shallow=8,
+    shallow=5,
     deep=600,
     split=_split,
     run=_run,
