@@ -1,8 +1,12 @@
 -- Repairing the times of weighings. Whoever changes both weighings and clock_hours changes weighings first.
 
 -- name: due
-SELECT DISTINCT gateway_id, journal FROM clock_hours WHERE version <> repaired
- ORDER BY gateway_id, journal LIMIT %(limit)s
+-- Those that wait longest first.
+SELECT gateway_id, journal FROM clock_hours WHERE version <> repaired
+ GROUP BY gateway_id, journal ORDER BY min(due_since) LIMIT %(limit)s
+
+-- name: put_off
+UPDATE clock_hours SET due_since = now() WHERE gateway_id = %(gateway)s AND journal = %(journal)s AND version <> repaired
 
 -- name: hours
 -- From the first hour that is not known as well as it ever will be, and a little before it.
@@ -21,7 +25,7 @@ WITH todo AS (
      ORDER BY h.epoch = h.journal DESC, h.epoch DESC, h.boot DESC, h.hour DESC LIMIT %(before)s
 )
 SELECT journal, epoch, boot, hour, first_ms, last_ms, synced_low_ms, synced_high_ms, heard_ms, after_ms, before_ms,
-       version, version <> repaired, first_seq, last_seq, low_ms, high_ms, trusted, shown_at_ms, shown_ms
+       version, version <> repaired, first_seq, last_seq, low_ms, high_ms, trusted, shown_at_ms, shown_ms, unsure
   FROM (SELECT * FROM since UNION ALL SELECT * FROM before) AS both_
 
 -- name: repair_weighings

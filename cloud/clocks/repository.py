@@ -41,6 +41,7 @@ class Stored:
     trusted: bool | None
     shown_at_ms: int | None
     shown_ms: int | None
+    unsure: bool
 
     @property
     def records(self) -> int:
@@ -51,6 +52,11 @@ class Stored:
 async def due(connection: AsyncConnection, limit: int) -> list[tuple[str, int]]:
     """Gateways and journals of which something new is known."""
     return [(row[0], row[1]) for row in await _fetch(connection, "due", {"limit": limit})]
+
+
+async def put_off(connection: AsyncConnection, gateway: str, journal: int) -> None:
+    """Let all others go first."""
+    await _fetch(connection, "put_off", {"gateway": gateway, "journal": journal})
 
 
 async def hours(connection: AsyncConnection, gateway: str, journal: int) -> list[Stored]:
@@ -72,7 +78,7 @@ async def rewrite(
     chosen: Sequence[tuple[Stored, Bounds | None]],
 ) -> int:
     """Write the times of the weighings in these hours; how many changed."""
-    known = [(one, bounds) for one, bounds in chosen if bounds is not None and one.records]
+    known = [(one, bounds) for one, bounds in chosen if bounds is not None and _written(one, bounds)]
     changed = 0
     if known:
         raw = await _raw(connection)
@@ -82,6 +88,11 @@ async def rewrite(
         values = _columns(chosen) | {"gateway": gateway, "journal": journal}
         await _fetch(connection, "keep_bounds", values)
     return changed
+
+
+def _written(one: Stored, bounds: Bounds) -> bool:
+    """Whether weighings of this hour may have another time than the one they came in with."""
+    return one.records > 0 and (one.unsure or not bounds.trusted or one.trusted is False)
 
 
 async def raise_skew(connection: AsyncConnection, alarm: UUID, gateway: str, detail: str) -> None:

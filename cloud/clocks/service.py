@@ -42,6 +42,10 @@ class Clocks:
         """Gateways and journals of which something new is known, a round of them."""
         return await repository.due(connection, JOURNALS_A_ROUND)
 
+    async def put_off(self, connection: AsyncConnection, gateway: str, journal: int) -> None:
+        """A journal that cannot be repaired now waits behind all others."""
+        await repository.put_off(connection, gateway, journal)
+
     async def repair(self, connection: AsyncConnection, gateway: str, journal: int) -> int:
         """Repair one journal in the caller's transaction; how many weighings have another time now.
 

@@ -46,6 +46,7 @@ def _hours(sightings: Sightings) -> dict[str, list[Any]]:
         "synced_lows": [row.synced_low_ms for row in rows],
         "synced_highs": [row.synced_high_ms for row in rows],
         "heard": [row.heard_ms for row in rows],
+        "unsure": [row.unsure for row in rows],
         "befores": [row.before_ms for row in rows],
     }
 

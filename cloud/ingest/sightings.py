@@ -20,6 +20,9 @@ HOUR_MS = 3_600_000
 _LIMIT_MS = 2**62
 """Nobody's clock is further off; within it no sum of two leaves 64 bits."""
 
+_AHEAD_MS = 5_000
+"""A synchronised clock that runs ahead of the cloud's by less is believed as it stands."""
+
 Source = tuple[str, int, int]
 """gateway, journal (the epoch that delivered), epoch (the one it was written in)."""
 HourKey = tuple[str, int, int, int, int]
@@ -31,6 +34,7 @@ class Sighting:
     """One hour of a boot. `documents`: when each of those held was first seen (monotonic ms).
 
     `before_ms`: the true offset is not above this, as an instant was not after the arrival of its record.
+    `unsure`: the clock of some record was not synchronised, or ran ahead of the cloud's.
     """
 
     first_ms: int
@@ -43,6 +47,7 @@ class Sighting:
     synced_low_ms: int | None = None
     synced_high_ms: int | None = None
     heard_ms: int | None = None
+    unsure: bool = False
     documents: dict[bytes, int] = field(default_factory=dict)
 
     def at(self, mono_ms: int, received_ms: int) -> None:
@@ -100,6 +105,9 @@ class Sightings:
         row.written(seq)
         if record.clock is ClockQuality.SYNCED:
             row.synced(_offset(record.wall_ms, mono_ms))
+            row.unsure = row.unsure or record.wall_ms > received_ms + _AHEAD_MS
+        else:
+            row.unsure = True
         if type(body) is ClockHeard:
             row.heard(_offset(body.server_ms, mono_ms))
         digest = _document(body)

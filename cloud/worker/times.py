@@ -9,6 +9,8 @@ import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from cloud.clocks.service import JOURNALS_A_ROUND
+
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from cloud.kit.clock import Clock
 
 EVERY_S = 15.0
+PORTIONS_MAX = 100
+"""Of journals in a round; what is due beyond them waits for the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +41,24 @@ class Times:
 
     async def once(self) -> int:
         """One round; how many weighings have another time now. One journal that fails keeps none waiting."""
-        changed = 0
         async with self.engine.begin() as connection:
             await self.clocks.prune(connection)
-            due = await self.clocks.due(connection)
-        for gateway, journal in due:
-            try:
-                async with self.engine.begin() as connection:
-                    changed += await self.clocks.repair(connection, gateway, journal)
-            except (SQLAlchemyError, psycopg.Error) as error:
-                structlog.get_logger().warning(
-                    "times.failed", gateway=gateway, journal=journal, error=str(error)
-                )
+        changed = 0
+        for _ in range(PORTIONS_MAX):
+            async with self.engine.begin() as connection:
+                due = await self.clocks.due(connection)
+            for gateway, journal in due:
+                changed += await self._repair(gateway, journal)
+            if len(due) < JOURNALS_A_ROUND:
+                break
         return changed
+
+    async def _repair(self, gateway: str, journal: int) -> int:
+        try:
+            async with self.engine.begin() as connection:
+                return await self.clocks.repair(connection, gateway, journal)
+        except (SQLAlchemyError, psycopg.Error) as error:
+            structlog.get_logger().warning("times.failed", gateway=gateway, journal=journal, error=str(error))
+        async with self.engine.begin() as connection:
+            await self.clocks.put_off(connection, gateway, journal)
+        return 0

@@ -220,8 +220,8 @@ async def test_a_journal_that_cannot_be_repaired_keeps_no_other_waiting(drop: Dr
     drop.clock.now_ms = drop.box.true_ms
     await drop.site.send(drop.box.send(1))
     drop.site.write(
-        "INSERT INTO clock_hours (gateway_id, journal, epoch, boot, hour, first_ms, last_ms)"
-        " VALUES ('a-broken-one', 1, 1, 1, 0, 0, 0)"
+        "INSERT INTO clock_hours (gateway_id, journal, epoch, boot, hour, first_ms, last_ms, unsure)"
+        " VALUES ('a-broken-one', 1, 1, 1, 0, 0, 0, true)"
     )
     drop.site.write("ALTER TABLE clock_hours ADD CHECK (gateway_id <> 'a-broken-one' OR repaired = 0)")
     await Times(drop.site.engine, clocks(), drop.clock).once()
@@ -293,3 +293,32 @@ async def test_a_clock_beyond_the_calendar_is_shown_at_its_end(drop: Drop, wall_
     assert str(line.recorded_at.year) in line.model_dump_json()
     drop.hold()
     assert seq == 2
+
+
+async def test_who_waits_longest_is_repaired_first(drop: Drop) -> None:
+    for gateway, hours in (("b", 1), ("a", 2), ("c", 3)):
+        drop.site.write(
+            "INSERT INTO clock_hours (gateway_id, journal, epoch, boot, hour, first_ms, last_ms, unsure,"
+            " due_since)"
+            " VALUES (%s, 1, 1, 1, 0, 0, 0, true, now() - %s * interval '1 hour')",
+            gateway,
+            hours,
+        )
+    async with drop.site.engine.begin() as connection:
+        assert await clocks().due(connection) == [("c", 1), ("a", 1), ("b", 1)]
+        await clocks().put_off(connection, "c", 1)
+        assert await clocks().due(connection) == [("a", 1), ("b", 1), ("c", 1)]
+
+
+async def test_an_hour_whose_clock_was_right_throughout_costs_no_rewriting(drop: Drop) -> None:
+    drop.box.show(drop.box.true_ms, SYNCED)
+    drop.box.visit()
+    await drop.deliver()
+    drop.site.write("UPDATE weighings SET time_how = 9")
+    drop.box.visit()
+    await drop.deliver(4)
+    assert [row[0] for row in drop.site.rows("SELECT time_how FROM weighings ORDER BY seq")] == [9, OWN]
+    drop.box.show(0, UNKNOWN)
+    drop.box.visit()
+    await drop.deliver(7)
+    assert [row[2] for row in drop.hold().values()] == [OWN, OWN, ANCHORED]

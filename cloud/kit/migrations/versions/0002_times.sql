@@ -28,6 +28,8 @@ CREATE TABLE clock_hours (
     heard_ms bigint,                       -- the offset is not less, by the gateway's word: it had heard a signed time
     after_ms bigint,                       -- the offset is not less: the cloud had signed something by then
     before_ms bigint,                      -- nor more: it had arrived by then
+    unsure boolean NOT NULL,               -- some of its records were written while the clock was not synchronised
+    due_since timestamptz NOT NULL DEFAULT now(),
     version bigint NOT NULL DEFAULT 1,
     repaired bigint NOT NULL DEFAULT 0,
     low_ms bigint,                         -- what came out: the true offset lies between these
@@ -36,7 +38,7 @@ CREATE TABLE clock_hours (
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (gateway_id, journal, epoch, boot, hour)
 ) WITH (fillfactor = 70);
-CREATE INDEX clock_hours_due ON clock_hours (gateway_id, journal) WHERE version <> repaired;
+CREATE INDEX clock_hours_due ON clock_hours (due_since) WHERE version <> repaired;
 CREATE INDEX clock_hours_age ON clock_hours USING brin (updated_at);
 
 -- A wall clock orders nothing: pickups are listed by their arrival, what is in them by its place in the journal.
