@@ -7,6 +7,7 @@ the files and how many are kept. Does not own what is issued.
 from __future__ import annotations
 
 import os
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,18 @@ class Archive:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: set[bytes] = set()
+        self._writing = threading.Lock()
 
     def has(self, document: StoredDocument) -> bool:
         """Whether this process knows that the document is on file; manifests need not be."""
         return document.name == Name.MANIFEST or document.digest in self._known
 
     def keep(self, document: StoredDocument) -> None:
-        """Write the file, durably, unless it is there. Raises OSError."""
+        """Write the file, durably, unless it is there; from any thread. Raises OSError."""
+        with self._writing:
+            self._keep(document)
+
+    def _keep(self, document: StoredDocument) -> None:
         shelf = self._folder / document.shelf
         shelf.mkdir(mode=0o700, parents=True, exist_ok=True)
         place = f"{document.generation:012}.{document.version:012}"

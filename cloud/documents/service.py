@@ -145,6 +145,10 @@ class Documents:
             stored[shelves[-1]] = await self.publish_config(connection, gateway)
         return [stored[shelf] for shelf in shelves]
 
+    async def file_newest(self, connection: AsyncConnection) -> None:
+        """Have the newest shared documents on file, even if nobody asked for them yet."""
+        await self._file(await repository.newest_of(connection, list(map(str, SHARED))))
+
     async def _file(self, documents: Iterable[StoredDocument]) -> None:
         """Have on file what is given out; never what this transaction has made and may yet take back."""
         if self.archive is None:

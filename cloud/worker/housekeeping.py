@@ -48,5 +48,6 @@ class Housekeeping:
         async with self.engine.begin() as connection:
             await self.documents.reissue_due(connection)
             await connection.execute(text(_PRUNE))
+            await self.documents.file_newest(connection)
         if self.files is not None:
             await self.files.sync(self.engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -118,6 +119,12 @@ async def test_a_revoked_card_stays_revoked_when_the_database_forgets_it(
 def document(version: int, name: str = "config/ktm-drop-01") -> StoredDocument:
     data = bytes([version])
     return StoredDocument(name, 1, version, data * 32, data, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+async def test_many_who_ask_at_once_put_a_document_on_file_once(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    await asyncio.gather(*(asyncio.to_thread(archive.keep, document(1)) for _ in range(20)))
+    assert [path.read_bytes() for path in tmp_path.rglob("*.*")] == [b"\x01"]
 
 
 def test_the_archive_keeps_the_newest_of_a_shelf_and_passes_over_what_it_cannot_read(tmp_path: Path) -> None:

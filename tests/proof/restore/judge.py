@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _WEIGHINGS = "SELECT id, gateway_id, epoch, seq, holder, net_g, points, pending FROM weighings"
 _AWARDS = "SELECT source, state, amount FROM transfers WHERE code = 1"
+_REVOKED = "SELECT serial FROM cards WHERE revoked_at IS NOT NULL"
 _ACCOUNTS = "SELECT kind, key, balance FROM accounts WHERE kind <> 'issuer'"
 
 
@@ -49,6 +50,7 @@ class Books:
     held: Mapping[UUID, str]
     alarms: Sequence[tuple[str, str]]
     gaps: int
+    revoked: frozenset[bytes]
 
 
 def look(url: str) -> Books:
@@ -63,6 +65,7 @@ def look(url: str) -> Books:
             dict(ask("SELECT id, code FROM quarantine WHERE state = 'held'").fetchall()),
             ask("SELECT gateway_id, code FROM alarms WHERE resolved_at IS NULL").fetchall(),
             len(ask("SELECT 1 FROM gaps").fetchall()),
+            frozenset(bytes(row[0]) for row in ask(_REVOKED).fetchall()),
         )
 
 

@@ -8,6 +8,8 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING
 
+import httpx
+
 from tests.proof.restore.backups import KINDS
 from tests.proof.restore.world import open_world
 
@@ -26,13 +28,44 @@ async def cloud_restored(key: str) -> list[str]:
     """(a) The cloud's database goes back; gateways send again what it lost, whatever epochs it is in."""
     async with open_world(key, devices=2) as world:
         await _days(world, world.chance.randint(0, 1))
+        stranger = world.stranger()
         backup = await asyncio.to_thread(world.back_up, world.chance.choice(KINDS))
+        known = list(world.devices)
         await _days(world, world.chance.randint(1, 2), eventful=True)
+        world.revoke(world.chance.choice((stranger, world.stranger())))
+        if world.chance.random() < 0.3:
+            await asyncio.to_thread(world.add_device)
+            await _days(world, 1)
+        claimed = _claims(world)
+        found = await world.judge()
         await world.visits_everywhere()
         await asyncio.to_thread(world.restore, backup)
+        for device in world.devices[len(known) :]:
+            await world.readmit(device)
         await world.settle()
-        found = await world.judge()
-        return found + [f"open alarm {one}" for one in world.books().alarms if one[1] == "epoch.forked"]
+        # What guests claimed was the cloud's alone: their points wait for them, and can be claimed again.
+        claims, world.reference.claims = world.reference.claims, {}
+        found += await world.judge()
+        again = [world.claim(world.people[0], code) for code in claimed]
+        found += [f"a claim was answered with {status}" for status in again if status != httpx.codes.OK]
+        found += await world.judge()
+        if claims != world.reference.claims:
+            found.append("other claims than before")
+        books = world.books()
+        found += [
+            f"open alarm {one}" for one in books.alarms if one[1] in {"epoch.forked", "gateway.went_back"}
+        ]
+        if not any(code == "cloud.restored" for _, code in books.alarms):
+            found.append("nobody was told that the cloud had been restored")
+        return found
+
+
+def _claims(world: World) -> list[str]:
+    """Half of the guests claim, as a citizen whom the backup knows; the codes."""
+    codes = [code for device in world.devices for code in device.claim_codes if world.chance.random() < 0.5]
+    for code in codes:
+        world.claim(world.people[0], code)
+    return codes
 
 
 async def _days(world: World, count: int, *, eventful: bool = False) -> None:
@@ -42,6 +75,8 @@ async def _days(world: World, count: int, *, eventful: bool = False) -> None:
             await world.chance.choice(world.devices).new_epoch()
         if eventful and world.chance.random() < 0.5:
             world.add_person()
+        if eventful:
+            world.new_rate()
         await world.settle()
 
 

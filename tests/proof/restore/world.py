@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import tempfile
 import time
@@ -11,10 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
+
 from cloud.kit.database import create_engine_for
 from cloud.ledger import service as ledger
+from deploy.local.processes import wait_until
 from deploy.local.stack import Stack
 from edge.journal.verify import verify_directory
+from protocol.codes import claim_hash
 from tests.proof.restore import backups
 from tests.proof.restore.device import Device, claimed_device
 from tests.proof.restore.judge import Books, Parting, Reference, journalled, look
@@ -43,6 +48,7 @@ class World:
     chance: random.Random
     people: list[Person] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
+    revoked: list[Person] = field(default_factory=list)
     reference: Reference = field(default_factory=Reference)
     _paths: int = 0
 
@@ -58,6 +64,52 @@ class World:
         with self.stack.cloud.api() as api:
             self.people.append(register(api, f"Person {len(self.people) + 1}"))
         return self.people[-1]
+
+    def new_rate(self) -> None:
+        """A material's rate changes, and with it the catalogue that kiosks show."""
+        with self.stack.cloud.api() as api:
+            points = self.chance.randint(1, 90)
+            api.post("/v1/materials/pet/rates", json={"points_per_kg": points}).raise_for_status()
+
+    def revoke(self, person: Person) -> None:
+        """A card is lost that nobody ever used, nor will."""
+        with self.stack.cloud.api() as api:
+            api.post(f"/v1/cards/{person.serial.hex()}/revocation").raise_for_status()
+        # From the moment that a kiosk may know of it, it is on file; that takes two seconds at most.
+        files = self.stack.cloud.folder / "cloud" / "documents" / "revocations"
+        wait_until(
+            lambda: any(person.serial in one.read_bytes() for one in files.glob("*.cose")), 20, "not on file"
+        )
+        self.revoked.append(person)
+
+    def stranger(self) -> Person:
+        """A citizen who comes to no drop point."""
+        with self.stack.cloud.api() as api:
+            return register(api, "Stranger")
+
+    async def readmit(self, device: Device) -> None:
+        """A gateway that a restored cloud does not know is refused by name, and let in again by a bundle."""
+        async with device.online():
+            await asyncio.to_thread(wait_until, self._refused_a_stranger, 60, "nobody saw the refusal")
+        bundle = self.path("bundle")
+        await asyncio.to_thread(
+            self.stack.cloud.run, "gateway", "bundle", device.site.name, "--output", str(bundle)
+        )
+        await asyncio.to_thread(device.site.edge, "claim", "--bundle", str(bundle))
+
+    def _refused_a_stranger(self) -> bool:
+        status = json.loads(self.stack.cloud.run("status", "--json"))
+        return any(one["code"] == "envelope.unknown_key" for one in status["refusals"])
+
+    def claim(self, person: Person, code: str) -> int:
+        """A guest claims a deposit as this citizen; the status of the answer."""
+        headers = {"authorization": f"Bearer {person.token}"}
+        answer = httpx.post(
+            f"{self.stack.cloud.url}/v1/claims", json={"code": code}, headers=headers, timeout=30.0
+        )
+        if answer.is_success:
+            self.reference.claims[claim_hash(code)] = person
+        return answer.status_code
 
     def path(self, what: str) -> Path:
         """A fresh path for a backup or an image."""
@@ -132,7 +184,10 @@ class World:
 
     async def judge(self) -> list[str]:
         """Everything that is wrong, now that all is settled."""
-        found = self.reference.judge(self.books())
+        books = self.books()
+        found = self.reference.judge(books)
+        unrevoked = [one for one in self.revoked if one.serial not in books.revoked]
+        found += [f"a revoked card is good again: {one.serial.hex()}" for one in unrevoked]
         engine = create_engine_for(backups.server_of(self.stack.cloud).url)
         try:
             async with engine.begin() as connection:
