@@ -9,6 +9,7 @@ from tests.proof.disk.faults import FAULTS
 from tests.proof.disk.flips import FLIPS
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.histories.equivalence import EQUIVALENCE
+from tests.proof.lossy.links import LOSSY
 from tests.proof.processes.calls import CALLED
 from tests.proof.processes.herd import HERD
 from tests.proof.processes.kills import KILLED
@@ -28,6 +29,7 @@ ROWS: tuple[Row, ...] = (
     KILLED,
     CALLED,
     LIED_TO,
+    LOSSY,
     CLOCKS,
     HERD,
     BREAKER,
