@@ -17,7 +17,15 @@ from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
 from cloud.ledger import service as ledger
 from protocol.acks import Verdict
-from protocol.bodies import DepositOpened, HolderKind, Outcome, PickupClosed, PickupOpened, WeighingVoided
+from protocol.bodies import (
+    DepositClosed,
+    DepositOpened,
+    HolderKind,
+    Outcome,
+    PickupClosed,
+    PickupOpened,
+    WeighingVoided,
+)
 from protocol.codes import gateway_code_secret, new_gateway_code
 from protocol.cose import SigningKey
 from protocol.documents import CloudKey, KeysBody, KeyUse, Name, build_document, document_digest
@@ -290,6 +298,19 @@ async def test_a_record_that_postgres_will_not_take_is_found_by_halving(site: Si
     assert [code for _, code in site.held()] == ["record.refused_by_store"] * 2
     assert [seq for seq, _ in site.held()] == [each.seq for each in acks[0].quarantined]
     assert (site.balance(PSEUDONYM), site.balance(serial_of(2)[:8])) == (240_000, 12_000)
+
+
+async def test_a_record_whose_fault_quotes_what_no_column_holds_blocks_nothing_behind_it(site: Site) -> None:
+    gateway = site.gateway
+    ended = [1, "a\0b", 0, 0, 0]  # an outcome that does not exist: why it is refused names it
+    gateway.append_bytes(cbor2.dumps([DepositClosed.code, 3, 3, 0, 1, 0, ended]))
+    gateway.visit()
+    assert (await site.send(gateway.frame())).through == 4
+    assert site.held() == [(1, "record.malformed")]
+    assert "a\\x00b" in site.one("SELECT message FROM quarantine")
+    held = site.one("SELECT id FROM quarantine")
+    assert await site.ingest.retry([held]) == {held: "record.malformed"}
+    assert site.balance(PSEUDONYM) == 12_000
 
 
 async def test_records_that_fit_only_one_by_one_block_nothing_and_lose_nothing(site: Site) -> None:

@@ -314,7 +314,7 @@ class Site:
     def _poison(self, journal: Gateway) -> None:
         """Something that must stand in quarantine, whatever comes behind it."""
         chance = self._chance
-        match chance.randrange(11):
+        match chance.randrange(12):
             case 0:
                 journal.append_bytes(b"\xff\x00 no record " + chance.randbytes(4))
             case 1:
@@ -335,6 +335,9 @@ class Site:
             case 8 if chance.random() < 0.3:  # looked for record by record, which takes its time
                 journal.append(PickupClosed(self._pickup_seq(journal), Outcome.COMPLETED, 2**40, 0))
             case 9:
+                wire = [2, 3, 3, WALL_MS, journal.head + 1, journal.mono_ms, [1, "no\0outcome", 0, 0, 0]]
+                journal.append_bytes(cbor2.dumps(wire))
+            case 10:
                 journal.append(CustodyHandedOver(self._seq(journal), serial_of(1), serial_of(1), 5))
             case _:
                 self._of_the_far_future(journal)
