@@ -16,8 +16,8 @@ from tests.proof.disk.crashes import scratch
 from tests.proof.disk.disk import Fault
 from tests.proof.disk.image import Image, Kept
 from tests.proof.disk.promise import examine
-from tests.proof.disk.states import BEGINNING, Judge
-from tests.proof.disk.workload import DEEDS, Machine, Mark
+from tests.proof.disk.states import BEGINNING, Judge, Point, Recording
+from tests.proof.disk.workload import DEEDS, Machine
 from tests.proof.row import Part, Row, Task, Violation
 
 if TYPE_CHECKING:
@@ -113,15 +113,19 @@ def _do(machine: Machine, deed: str) -> None:
 
 
 def run_one(folder: Path, seed: str, sequence: str, failures: Sequence[Failure]) -> list[str]:
-    """Do it with these failures, mend the disk, look; then cut the power, open again and look once more."""
+    """Do it with these failures, mend the disk, look; then cut the power, open again and look once more.
+
+    And as if the process had been killed before the disk was mended.
+    """
     machine = Machine(folder / "work", f"{seed}.{sequence}")
     try:
         wrong = _work(machine, sequence, Plan(failures))
+        worked = len(machine.log)
         machine.disk.fault = lambda _operation, _name: None
         wrong += _mended(machine)
     finally:
         machine.close()
-    return wrong or _after_power_cut(folder, machine)
+    return wrong or _killed(folder, machine, worked) or _after_power_cut(folder, machine)
 
 
 def _mended(machine: Machine) -> Iterator[str]:
@@ -134,13 +138,14 @@ def _mended(machine: Machine) -> Iterator[str]:
         yield f"the disk works again, the journal does not: {type(error).__name__}: {error}"
 
 
+def _killed(folder: Path, machine: Machine, worked: int) -> list[str]:
+    image, promise = Recording(Image(), machine.log).before(Point(worked, Kept(0)))
+    _, broken = Judge(folder / "state").recovers(image.state(image.everything()), promise)
+    return [f"after a restart: {what}" for what in broken]
+
+
 def _after_power_cut(folder: Path, machine: Machine) -> list[str]:
-    image, promise = Image(), machine.promise
-    for event in machine.log:
-        if isinstance(event, Mark):
-            promise = event.promise
-        else:
-            image.take(event)
+    image, promise = Recording(Image(), machine.log).before(Point(len(machine.log), Kept(0)))
     judge = Judge(folder / "state")
     for kept in (Kept(0), image.everything()):
         _, broken = judge.recovers(image.state(kept), promise)

@@ -155,7 +155,7 @@ class Machine:
             digests = tuple(entry.digest for entry in save())
         except JournalError as error:
             if error.code == "journal.unsure":
-                masses_g = frozenset(range(before_g + 1, self._grams + 1))
+                masses_g = frozenset(range(before_g + 1, self._grams + 1)) or frozenset({0})
                 self.owe(replace(self.promise, unsure=self.promise.unsure | masses_g))
             raise
         known = self.promise.known | frozenset(digests)
@@ -199,10 +199,9 @@ class Machine:
 
 
 def _groups(machine: Machine) -> None:
-    one, two, three = machine.weighing(), machine.weighing(), machine.weighing()
-    bodies: list[list[Body]] = [[one], [GatewayStopped("x" * 20_000)], [two, three]]
-
     def save() -> list[Entry]:
+        one, two, three = machine.weighing(), machine.weighing(), machine.weighing()
+        bodies: list[list[Body]] = [[one], [GatewayStopped("x" * 20_000)], [two, three]]
         outcomes = machine.journal.append_groups(bodies)
         for outcome in outcomes:
             if isinstance(outcome, JournalError):
