@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.proof.clocks.bars import errors_of
 from tests.proof.clocks.cases import all_cases
-from tests.proof.clocks.run import run_cases
+from tests.proof.clocks.run import STORED, run_cases
 from tests.proof.row import Part, Row, Task, Violation
 
 if TYPE_CHECKING:
@@ -19,14 +19,21 @@ _SHARES = 2
 """Tasks that the named cases are dealt to; each starts a Postgres."""
 _LIVES = 2_000
 """Random lives a task."""
+_STORED_OF, _STORED_MAX = 150, 2_000
+"""One in so many cases is a random life that goes through the database; at most so many."""
 _LIFE = "life/"
 _TICK = 50
 
 
 def _split(count: int, seed: int) -> Sequence[Task]:
-    dealt = [list(range(share, _NAMED, _SHARES)) for share in range(_SHARES)]
-    tasks = [Task(len(numbers), {"cases": numbers}) for numbers in dealt]
-    lives = max(count - _NAMED, 0)
+    tasks = []
+    for share in range(_SHARES):
+        numbers = list(range(share, _NAMED, _SHARES))
+        stored = [
+            f"{seed}.{number}" for number in range(share, min(count // _STORED_OF, _STORED_MAX), _SHARES)
+        ]
+        tasks.append(Task(len(numbers) + len(stored), {"cases": numbers, "stored": stored}))
+    lives = max(count - sum(task.count for task in tasks), 0)
     for begin in range(0, lives, _LIVES):
         end = min(begin + _LIVES, lives)
         tasks.append(Task(end - begin, {"seed": seed, "lives": (begin, end)}))
@@ -35,16 +42,22 @@ def _split(count: int, seed: int) -> Sequence[Task]:
 
 def _run(task: Task, tick: Tick) -> Part:
     if "cases" in task.work:
-        return _cases(task.work["cases"], tick)
+        return _cases(task.work["cases"], tick, task.work["stored"])
     begin, end = task.work["lives"]
     return _lives(task.work["seed"], range(begin, end), tick)
 
 
-def _cases(numbers: Sequence[int], tick: Tick) -> Part:
+def _cases(numbers: Sequence[int], tick: Tick, stored: Sequence[str] = ()) -> Part:
     every = all_cases()
-    tally = run_cases([(number, every[number]) for number in numbers], tick)
+    tally = run_cases([(number, every[number]) for number in numbers], tick, stored)
     found = [Violation(key, what) for key, what in tally.wrong]
-    return Part(tally.cases, found, {"named cases": tally.cases, "weighings": tally.weighings})
+    figures = {
+        "named cases": len(numbers),
+        "weighings": tally.weighings,
+        "random lives": len(stored),
+        "error bars": tally.bars,
+    }
+    return Part(tally.cases, found, figures)
 
 
 def _lives(seed: int, numbers: Sequence[int], tick: Tick) -> Part:
@@ -74,6 +87,8 @@ def _life(key: str) -> Part:
 def _replay(key: str) -> Part:
     if key.startswith(_LIFE):
         return _life(key.removeprefix(_LIFE))
+    if key.startswith(STORED):
+        return _cases((), lambda _: None, [key.removeprefix(STORED)])
     every = all_cases()
     numbers = [number for number, case in enumerate(every) if case.key == key]
     if not numbers:  # what was wrong of all together

@@ -15,6 +15,7 @@ from tests.edge.station.bench import MATERIALS
 from tests.proof.clocks.cases import LIVE_S
 from tests.proof.clocks.cloud import Postgres, nepal_day
 from tests.proof.clocks.drop_point import KEY, DropPoint
+from tests.proof.clocks.stored import errors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Wrong clocks are played here, not slow disks."""
 _RATE = {one.code: one.points_per_kg for one in MATERIALS}["pet"]
 _SHARP_S = 60
+STORED = "stored life/"
 _CITIZEN = b"Asha...."
 
 
@@ -36,6 +38,7 @@ class Tally:
 
     cases: int = 0
     weighings: int = 0
+    bars: int = 0
     wrong: list[tuple[str, str]] = field(default_factory=list)
     days: dict[date, int] = field(default_factory=dict)
 
@@ -44,18 +47,28 @@ class Tally:
         self.days[day] = self.days.get(day, 0) + net_g
 
 
-def run_cases(cases: Sequence[tuple[int, Case]], tick: Callable[[int], None]) -> Tally:
-    """Run cases, each with its number, against one cloud."""
+def run_cases(
+    cases: Sequence[tuple[int, Case]], tick: Callable[[int], None], lives: Sequence[str] = ()
+) -> Tally:
+    """Run cases, each with its number, against one cloud; then these random lives through its database.
+
+    A life is named `<seed>.<number>`; every fourth lies about its clock.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="clocks-") as folder,
         EmbeddedPostgres(Path(folder) / "postgres", fsync=False) as server,
     ):
         postgres = Postgres(server)
         postgres.prepare()
-        return asyncio.run(_run(postgres, cases, tick))
+        return asyncio.run(_run(postgres, cases, tick, lives))
 
 
-async def _run(postgres: Postgres, cases: Sequence[tuple[int, Case]], tick: Callable[[int], None]) -> Tally:
+async def _run(
+    postgres: Postgres,
+    cases: Sequence[tuple[int, Case]],
+    tick: Callable[[int], None],
+    lives: Sequence[str],
+) -> Tally:
     tally = Tally()
     async with postgres.cloud(KEY) as cloud:
         for number, case in cases:
@@ -65,8 +78,22 @@ async def _run(postgres: Postgres, cases: Sequence[tuple[int, Case]], tick: Call
                 tally.wrong.append((case.key, f"{type(error).__name__}: {error}"))
             tally.cases += 1
             tick(1)
+        for life in lives:
+            await _life(cloud, life, tally)
+            tick(1)
         tally.wrong += [("all", what) for what in await _together(cloud, tally)]
     return tally
+
+
+async def _life(cloud: Cloud, life: str, tally: Tally) -> None:
+    number = int(life.rpartition(".")[2])
+    try:
+        bars, wrong = await errors_in(cloud, number, life, liar=number % 4 == 3)
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
+        bars, wrong = 0, [f"{type(error).__name__}: {error}"]
+    tally.cases += 1
+    tally.bars += bars
+    tally.wrong += [(f"{STORED}{life}", what) for what in wrong[:3]]
 
 
 async def _case(cloud: Cloud, number: int, case: Case, tally: Tally) -> None:

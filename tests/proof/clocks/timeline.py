@@ -52,11 +52,13 @@ class Delivery:
 class Life:
     """One gateway. Drawn from a seed; `deliveries` and `issued_ms` (by digest) are all the cloud sees.
 
-    `liar`: now and then its clock says that it is synchronised and is years off.
+    `number` tells its documents from those of other lives. `liar`: now and then its clock says that it is
+    synchronised and is years off.
     """
 
     chance: random.Random
     liar: bool = False
+    number: int = 0
     true_ms: float = 0
     mono_ms: int = 0
     boot: int = 1
@@ -159,7 +161,7 @@ class Life:
     def _document(self) -> None:
         """A document that was signed a while ago is applied."""
         age_ms = self.chance.choice((SECOND, HOUR, 60 * DAY)) * self.chance.random()
-        digest = len(self.issued_ms).to_bytes(32, "big")
+        digest = (self.number << 64 | len(self.issued_ms)).to_bytes(32, "big")
         self.issued_ms[digest] = int(self.true_ms - age_ms + self.chance.uniform(-CLOUD_MS, CLOUD_MS))
         self._append(DocumentApplied("catalog", 1, 1, digest))
 
