@@ -203,7 +203,7 @@ LIED_TO = Row(
         "tests/proof/processes/people.py", "tests/proof/processes/recovery.py",
         "tests/proof/processes/town.py", "tests/system/exports.py",
     ),
-    shallow=100,
+    shallow=60,
     deep=5_000,
     split=_split,
     run=_run,
