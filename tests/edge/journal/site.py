@@ -10,6 +10,7 @@ import apsw
 
 from edge.config import JournalSettings
 from edge.journal import Journal
+from edge.journal.filesystem import LOCAL
 from protocol.bodies import (
     DepositClosed,
     DepositOpened,
@@ -24,6 +25,7 @@ from protocol.records import ClockQuality, genesis_digest, next_digest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edge.journal.filesystem import FileSystem
     from protocol.bodies import Body
 
 GATEWAY = "ktm-drop-01"
@@ -70,9 +72,21 @@ class Site:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
+    def random_bytes(self, count: int) -> bytes:
+        return self._random.randbytes(count)
+
     def open(self, gateway: str = GATEWAY) -> Journal:
+        return self.open_on(LOCAL, gateway)
+
+    def open_on(self, disk: FileSystem, gateway: str = GATEWAY) -> Journal:
         return Journal.open(
-            self.folder, gateway, self.clock, self._random.randbytes, self.settings, boot_id=self.boot_id
+            self.folder,
+            gateway,
+            self.clock,
+            self.random_bytes,
+            self.settings,
+            boot_id=self.boot_id,
+            disk=disk,
         )
 
     def journal_file(self) -> Path:
