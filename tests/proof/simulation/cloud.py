@@ -30,7 +30,7 @@ from tests.proof.simulation.world import (
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tests.proof.simulation.network import Answer, Network
 
@@ -40,11 +40,22 @@ _LATENCY_S_MAX = 0.01
 class Cloud:
     """One cloud. `model` outlives the processes in front of it."""
 
-    def __init__(self, network: Network, chance: random.Random, gateways: Mapping[str, bool]) -> None:
-        """`gateways` by name: whether the cloud knows their keys already."""
+    def __init__(
+        self,
+        network: Network,
+        chance: random.Random,
+        gateways: Mapping[str, bool],
+        moment: Callable[[], None],
+    ) -> None:
+        """`gateways` by name: whether the cloud knows their keys already. `moment`: the database works."""
         self._network, self._chance = network, chance
         self.clock = SimulatedClock()
-        self.model = Model(self.clock.sleep, chance, lambda: chance.random() * _LATENCY_S_MAX)
+
+        async def sleep(seconds: float) -> None:
+            moment()
+            await self.clock.sleep(seconds)
+
+        self.model = Model(sleep, chance, lambda: chance.random() * _LATENCY_S_MAX)
         for gateway, enrolled in gateways.items():
             key, place = gateway_key(gateway), UUID(int=7)
             if enrolled:

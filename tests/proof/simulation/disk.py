@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from edge.journal.filesystem import FileSystem
+
 if TYPE_CHECKING:
     import random
     from pathlib import Path
@@ -73,6 +75,22 @@ def _apply(content: bytearray, change: tuple[int, bytes | None]) -> None:
     content[place : place + len(data)] = data
 
 
+WIDE_BYTES, TIGHT_BYTES, LOW_BYTES = 1 << 30, 1_500_000, 500_000
+"""Room for everything; so little that synced records go early; less than intake needs."""
+FREE_BYTES_MIN = 1_000_000
+
+
+class Room(FileSystem):
+    """The file system as it is, but for how much room it says there is."""
+
+    def __init__(self) -> None:
+        self.spare_bytes = WIDE_BYTES
+
+    def free_bytes(self, folder: Path) -> int:
+        """Whatever the schedule says."""
+        return self.spare_bytes
+
+
 class Disk:
     """One machine's disk. `folder` is where it lives now, another one after each crash."""
 
@@ -81,6 +99,7 @@ class Disk:
         self._life = 0
         self._contents: dict[int, _Content] = {}
         self.fault: Fault = lambda _: None
+        self.room = Room()
         self.folder = root / "0"
         self.folder.mkdir(parents=True)
         _DISKS[str(self.folder)] = self

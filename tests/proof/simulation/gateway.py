@@ -24,7 +24,7 @@ from edge.version import VERSION
 from protocol.bodies import GatewayStarted, GatewayStopped
 from protocol.breaker import Breaker
 from tests.proof.simulation.clock import SimulatedClock
-from tests.proof.simulation.disk import Disk
+from tests.proof.simulation.disk import FREE_BYTES_MIN, Disk
 from tests.proof.simulation.loop import Machine, MachineDied
 from tests.proof.simulation.network import SimulatedRoad
 from tests.proof.simulation.world import outfit
@@ -48,7 +48,8 @@ RESTART_S = 2.0
 """systemd's pause before a program that ended is started again."""
 UNATTENDED_S = 1.5
 """How often the station looks at an empty plate with nobody there: slower than the real 0.1 s, for speed."""
-PRUNE_S = 30.0
+PRUNES_S = (2.0, 30.0)
+"""How long until it is seen again what may be forgotten: the real 30 s, and less for short schedules."""
 
 
 class Scale:
@@ -234,11 +235,11 @@ class Gateway:
         settings = Settings(
             data_dir=folder,
             scale=SCALE,
-            journal=JournalSettings(ballast_bytes=0, free_bytes_min=0),
+            journal=JournalSettings(ballast_bytes=0, free_bytes_min=FREE_BYTES_MIN),
             cloud=CloudSettings(spread_s=5.0),
             station=StationSettings(idle_timeout_s=20.0, receipt_timeout_s=10.0),
         )
-        return open_core(settings, self.clock, self._chance.randbytes, self._boot_id)
+        return open_core(settings, self.clock, self._chance.randbytes, self._boot_id, self.disk.room)
 
     @property
     def _boot_id(self) -> str:
@@ -273,7 +274,7 @@ class Gateway:
                 await core.journal.prune()
             except (JournalError, OSError):
                 core.traffic.alarm("journal.prune")
-            await self.clock.sleep(PRUNE_S)
+            await self.clock.sleep(self._chance.choice(PRUNES_S))
 
     async def poison(self, body: Body) -> bool:
         """Let a defective part append a record that makes no sense; whether it is surely saved."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 QUEUE_MAX = 200
 """What the broker keeps for a cloud that is not there."""
+REPLAYS_MAX = 50
+"""Old frames and acks that the broker keeps of a gateway, to bring them out again."""
 STRAY_S_MAX = 20.0
 """The latest that a message turns up which everybody had forgotten."""
 
@@ -71,6 +73,8 @@ class Network:
         self._links: dict[str, MqttLink] = {}
         self._open: dict[BaseLink, None] = {}
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=QUEUE_MAX)
+        self._frames: dict[str, deque[bytes]] = {}
+        self._acks: dict[str, deque[bytes]] = {}
 
     def now_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -99,11 +103,24 @@ class Network:
 
     def published(self, gateway: str, data: bytes) -> None:
         """The broker took a frame."""
+        self._frames.setdefault(gateway, deque(maxlen=REPLAYS_MAX)).append(data)
         for copy in self._copies(data):
             self._later(self._deliver_up, gateway, copy)
 
+    def forged(self, gateway: str, data: bytes) -> None:
+        """A stranger got something past the broker."""
+        self._later(self._deliver_up, gateway, data)
+
+    def replay(self, gateway: str) -> None:
+        """The broker delivers something old once more."""
+        if gateway in self._frames:
+            self._later(self._deliver_up, gateway, self.chance.choice(self._frames[gateway]))
+        if gateway in self._acks:
+            self._later(self._deliver_down, gateway, self.chance.choice(self._acks[gateway]))
+
     def acknowledge(self, gateway: str, data: bytes) -> None:
         """The cloud publishes an ack."""
+        self._acks.setdefault(gateway, deque(maxlen=REPLAYS_MAX)).append(data)
         if not self.weather.broker_up:
             return
         for copy in self._copies(data):

@@ -39,10 +39,14 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One epoch: seq, bytes and digest of each record from the first. `through`: acknowledged, or cursor."""
+    """One epoch: seq, bytes and digest of each record from `first`, and the digest `before` it.
+
+    `through`: acknowledged, or the cursor.
+    """
 
     name: str
-    genesis: bytes
+    first: int
+    before: bytes
     records: Sequence[tuple[int, bytes, bytes]]
     through: int
 
@@ -57,13 +61,11 @@ class Reference:
     poison: set[Load] = field(default_factory=set)
     """Loads whose records nobody can apply: they must stand in quarantine."""
     perhaps_poison: set[Load] = field(default_factory=set)
-    handed_over: set[int] = field(default_factory=set)
-    """Grams of pickups that the kiosk showed as handed over."""
+    handed_over: dict[int, str] = field(default_factory=dict)
+    """Grams of pickups that a kiosk showed as handed over, and which kiosk."""
     may_be_lost: set[Load] = field(default_factory=set)
     """What was on a disk that was put back by hand, and nowhere else."""
     faults: list[str] = field(default_factory=list)
-
-    # What people saw
 
     def offered(self, load: Load) -> None:
         """CONFIRM is being pressed."""
@@ -73,7 +75,7 @@ class Reference:
     def shown(self, gateway: str, screen: Screen) -> None:
         """The kiosk showed this."""
         if screen.name == "handed_over":
-            self.handed_over.add(screen.net_g)
+            self.handed_over[screen.net_g] = gateway
         masses = [line.net_g for line in screen.lines]
         if len(set(masses)) != len(masses):
             self.fault(f"{gateway} counted a load twice: {masses}")
@@ -103,20 +105,30 @@ class Reference:
         if self.state.get(load) == "voiding":
             self.state[load] = "voided"
 
-    def put_back(self, gateway: str, committed: set[Load]) -> None:
+    def put_back(self, gateway: str, committed: set[Load], handed_over: Sequence[int]) -> None:
         """The gateway's disk is as it was before; what only its journal knew since then is gone."""
+        lost = {load for load in self.poison if load[0] == gateway} - committed
+        self.poison, self.perhaps_poison = self.poison - lost, self.perhaps_poison | lost
+        for net_g, kiosk in list(self.handed_over.items()):
+            if kiosk == gateway and net_g not in handed_over:
+                del self.handed_over[net_g]
         for load, state in self.state.items():
             if load[0] == gateway and load not in committed:
                 self.may_be_lost.add(load)
             if load[0] == gateway and state == "voided":
                 self.state[load] = "voiding"
 
+    def acknowledged(self, gateway: str, through: int, committed: int, *, same: bool) -> None:
+        """The gateway holds all through `through` for synced; the cloud was once at `committed`."""
+        if through > committed:
+            self.fault(f"{gateway} holds seq {through} for synced, the cloud never was beyond {committed}")
+        if not same:
+            self.fault(f"{gateway} holds seq {through} for synced, the cloud has another record there")
+
     def fault(self, what: str) -> None:
         """Something is wrong."""
         if len(self.faults) < FAULTS_MAX and what not in self.faults:
             self.faults.append(what)
-
-    # What must hold at any moment, faults or not
 
     def safe(self, credits: Iterable[Credit]) -> None:
         """Nothing is credited twice, or that nobody weighed, or that the kiosk refused."""
@@ -135,8 +147,6 @@ class Reference:
                 self.fault(f"{load} earned {credit.points} points of {credit.material}")
             elif self.shown_points.get(load) not in {None, credit.points}:
                 self.fault(f"{load} earned {credit.points} points, shown were {self.shown_points[load]}")
-
-    # What must hold once the faults have stopped
 
     def settled(self, credits: Sequence[Credit], held: Iterable[Load], points: int) -> None:
         """All that was saved is credited or held; `points` is what all accounts have in sum."""
@@ -169,18 +179,20 @@ class Reference:
 
     def chained(self, chain: Chain) -> None:
         """An epoch's records have no gap, and each digest follows from the one before."""
-        digest = chain.genesis
-        for expected, (seq, data, stored) in enumerate(chain.records, 1):
+        digest = chain.before
+        for expected, (seq, data, stored) in enumerate(chain.records, chain.first):
             digest = hashlib.sha256(digest + data).digest()
             if seq != expected or digest != stored:
                 self.fault(f"I6: {chain.name} breaks at seq {expected}")
                 return
-        if chain.through > len(chain.records):
-            self.fault(f"I6: {chain.name} ends at {len(chain.records)}, before {chain.through}")
+        last = chain.first + len(chain.records) - 1
+        if chain.through > last:
+            self.fault(f"I6: {chain.name} ends at {last}, before {chain.through}")
 
     def agree(self, ours: Chain, theirs: Chain) -> None:
         """Gateway and cloud hold the same records, as far as the cloud has them."""
-        for mine, other in zip(ours.records, theirs.records, strict=False):
-            if mine != other:
+        stored = {record[0]: record for record in theirs.records}
+        for mine in ours.records:
+            if mine[0] in stored and stored[mine[0]] != mine:
                 self.fault(f"I6: gateway and cloud differ at seq {mine[0]} of {ours.name}")
                 return

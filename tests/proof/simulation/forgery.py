@@ -1,0 +1,34 @@
+"""A stranger at the broker: frames that name a real gateway and its key, signed with another key."""
+
+from __future__ import annotations
+
+from protocol import VERSION
+from protocol.bodies import HolderKind, Stability, TareKind, WeighingRecorded
+from protocol.cose import SigningKey
+from protocol.frames import ClockSample, Frame, build_frame
+from protocol.records import ClockQuality, Record, encode_record, genesis_digest, next_digest
+from tests.proof.simulation.clock import EPOCH_MS
+from tests.proof.simulation.world import MATERIALS, catalog_digest, gateway_key, pseudonym
+
+
+class _Forger(SigningKey):
+    """Signs with its own key under somebody else's name."""
+
+    def __init__(self, victim: SigningKey) -> None:
+        super().__init__(b"s" * 32)
+        self.key_id = victim.key_id
+
+
+def forged_frame(gateway: str, number: int) -> bytes:
+    """A weighing that nobody made, number `number`; its grams are no multiple of any scale's division."""
+    net_g, epoch = 100_001 + 5 * number, 1_000_000 + number
+    body = WeighingRecorded(
+        HolderKind.CARD, pseudonym(0) + b"\1", "pet", MATERIALS["pet"], catalog_digest(), "mt-sics", "kg", 5,
+        Stability.FLAG, TareKind.NONE, 0, 1, b"", net_g, net_g, net_g * MATERIALS["pet"] // 1000,
+    )  # fmt: skip
+    data = encode_record(Record(1, 1, 1_000, EPOCH_MS, ClockQuality.SYNCED, body))
+    genesis = genesis_digest(gateway, epoch)
+    sample = ClockSample(1, 1_000, EPOCH_MS, ClockQuality.SYNCED)
+    head = next_digest(genesis, data)
+    frame = Frame(VERSION, gateway, epoch, 1, 1, genesis, head, sample, [data])
+    return build_frame(frame, _Forger(gateway_key(gateway)))
