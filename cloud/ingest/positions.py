@@ -74,8 +74,12 @@ class Positions:
             if not before.closed:
                 self._alarm(key, "epoch.forked", through=before.through, first=body.seq, last=body.seq)
             return False
-        if received.lost is not None:
+        if received.lost is not None and before.through:
             self.leave(key, Gap(*received.lost, before.digest, digest))
+        elif received.lost is not None:
+            # An epoch may begin with what it carried itself, which travels on under its own place: the gap is
+            # listed, and alarms nobody.
+            self.fill(key, (*gaps, Gap(*received.lost, before.digest, digest)))
         elif missing is not None:
             left = rest(missing, [Fresh(body.seq, body.data, digest)])
             self.fill(key, (*(gap for gap in gaps if gap is not missing), *left))

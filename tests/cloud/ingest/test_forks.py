@@ -13,6 +13,7 @@ from protocol.bodies import (
     Outcome,
     PickupClosed,
     PickupOpened,
+    RecordCarried,
     Stability,
     TareKind,
 )
@@ -186,3 +187,19 @@ async def test_a_record_carried_in_its_own_epoch_is_set_aside(site: Site) -> Non
     ack = await site.send(gateway.frame())
     assert [each.code for each in ack.quarantined] == ["record.malformed"]
     assert site.rows("SELECT state FROM cursors") == [("open",)]
+
+
+async def test_an_epoch_that_began_with_what_it_carried_alarms_nobody_when_it_is_carried_on(
+    site: Site,
+) -> None:
+    gateway = site.gateway
+    gateway.visit()
+    second = after(gateway, 8, 1)
+    second.visit()
+    third = Gateway(gateway.id, gateway.catalog, epoch=9)
+    carry(gateway, third)
+    for seq in range(4, second.head + 1):  # the first three carry what is carried already
+        third.append(RecordCarried(8, seq, second.digest_at(seq - 1), second.records[seq - 1]))
+    await site.send(third.frame())
+    assert site.balance(PSEUDONYM) == 24_000
+    assert (site.rows(ALARMS), site.rows(GAPS)) == ([], [(8, 1, 3)])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 _EVENTS = ("day", "day", "backup", "restore", "image", "put back", "twin", "epoch")
+_UNFOUNDED = {"epoch.forked", "epoch.gap", "gateway.went_back"}
+"""What nobody may be alarmed of when only the cloud went back."""
 _TOLD = {"epoch.forked", "gateway.went_back"}
 
 
@@ -52,9 +54,7 @@ async def cloud_restored(key: str) -> list[str]:
         if claims != world.reference.claims:
             found.append("other claims than before")
         books = world.books()
-        found += [
-            f"open alarm {one}" for one in books.alarms if one[1] in {"epoch.forked", "gateway.went_back"}
-        ]
+        found += [f"open alarm {one}" for one in books.alarms if one[1] in _UNFOUNDED]
         if not any(code == "cloud.restored" for _, code in books.alarms):
             found.append("nobody was told that the cloud had been restored")
         return found
@@ -165,9 +165,7 @@ async def _released(world: World) -> list[str]:
 
 def _unalarmed(world: World) -> list[str]:
     """Forks of which both sides are in the ledger and no operator was told."""
-    told = {
-        gateway for gateway, code in world.books().alarms if code in {"epoch.forked", "gateway.went_back"}
-    }
+    told = {gateway for gateway, code in world.books().alarms if code in _TOLD}
     reference = world.reference
     return [
         f"no alarm: {parting}"
