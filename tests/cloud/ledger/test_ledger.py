@@ -12,8 +12,10 @@ import pytest
 from cloud.errors import LedgerError, NotFoundError
 from cloud.ingest.rows import pack_holders
 from cloud.ledger import service as ledger
-from cloud.ledger.accounts import AccountKind, account_id, citizen_account, holding_account
+from cloud.ledger.accounts import ISSUER, AccountKind, account_id, citizen_account, holding_account
 from cloud.ledger.models import Balance
+from cloud.ledger.posting import lock_accounts, post
+from cloud.ledger.transfers import NewTransfer, TransferCode
 from protocol.bodies import HolderKind, WeighingVoided
 from tests.cloud.ingest.gateway import Gateway, serial_of
 from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
@@ -283,3 +285,76 @@ async def test_weighings_taken_back_together_are_reversed_in_the_order_in_which_
         site.gateway.head - 1,
     )
     assert voids == 4
+
+
+async def test_a_holding_is_given_to_one_citizen_only_and_only_a_holding_can_be(site: Site) -> None:
+    add_citizen(site, ANNA, 1)
+    add_citizen(site, BIKRAM, 2)
+    site.gateway.visit(kind=HolderKind.TAG, holder=b"unknown tag")
+    await site.send(site.gateway.frame())
+    holding = holding_account(b"tag:unknown tag")
+    async with site.engine.begin() as connection:
+        assert await ledger.release_holding(connection, holding, ANNA) == 12_000
+        assert await ledger.release_holding(connection, holding, ANNA) == 0
+        with pytest.raises(LedgerError, match="somebody else") as taken:
+            await ledger.release_holding(connection, holding, BIKRAM)
+        with pytest.raises(NotFoundError) as missing:
+            await ledger.release_holding(connection, citizen_account(serial_of(1)[:8]), BIKRAM)
+        with pytest.raises(NotFoundError) as nobody:
+            await ledger.balance(connection, UUID(int=7))
+    codes = [caught.value.code for caught in (taken, missing, nobody)]
+    assert codes == ["ledger.inherited", "ledger.no_holding", "citizen.unknown"]
+    assert (await balance(site, ANNA)).points == 12_000
+
+
+async def test_what_a_fork_held_back_of_a_guest_waits_for_its_claim_when_released(site: Site) -> None:
+    add_citizen(site, ANNA, 1)
+    mine = site.gateway
+    mine.visit(kind=HolderKind.GUEST, holder=HASH)
+    twin = mine.branch(3)
+    mine.visit(2_000)
+    twin.visit(500, kind=HolderKind.GUEST, holder=HASH)
+    await site.send(mine.frame())
+    await site.send(twin.frame(4, 6))
+    after = Gateway(mine.id, mine.catalog, epoch=9)
+    carry(twin, after)
+    await site.send(after.frame())
+    waiting = [row[0] for row in site.rows("SELECT id FROM weighings WHERE pending")]
+    async with site.engine.begin() as connection:
+        assert await ledger.release(connection, waiting) == 1
+    assert site.balance(b"guest:" + HASH, "holding") == 18_000
+    assert (await claim(site, ANNA)).points == 18_000
+
+
+async def test_who_has_nothing_pays_nothing_of_a_debt_yet(site: Site) -> None:
+    weighing = site.gateway.visit()
+    await site.send(site.gateway.frame())
+    spend(site, 1, 12_000)
+    void(site.gateway, weighing)
+    site.gateway.visit(0)
+    empty = site.gateway.visit(0)
+    void(site.gateway, empty)
+    await site.send(site.gateway.frame())
+    assert (site.balance(PSEUDONYM), site.balance(PSEUDONYM, "receivable")) == (0, 12_000)
+    site.gateway.visit(1_500)
+    await site.send(site.gateway.frame())
+    assert (site.balance(PSEUDONYM), site.balance(PSEUDONYM, "receivable")) == (6_000, 0)
+
+
+async def test_a_transfer_that_the_balance_does_not_cover_moves_nothing(site: Site) -> None:
+    site.gateway.visit()
+    await site.send(site.gateway.frame())
+    account = citizen_account(serial_of(1)[:8])
+    async with await psycopg.AsyncConnection.connect(site.url) as connection:
+        accounts = await lock_accounts(connection, [account])
+        spent = NewTransfer(account, ISSUER, 12_001, TransferCode.CLAIM, UUID(int=5 << 64))
+        with pytest.raises(LedgerError, match="does not cover") as caught:
+            await post(connection, [spent], accounts)
+        assert caught.value.code == "ledger.insufficient"
+        await connection.rollback()
+    assert site.balance(PSEUDONYM) == 12_000
+
+
+def test_a_pseudonym_of_another_length_names_no_account() -> None:
+    with pytest.raises(ValueError, match="8 bytes"):
+        citizen_account(b"short")
