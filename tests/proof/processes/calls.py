@@ -37,10 +37,10 @@ _LOOK_S = 0.02
 
 def _split(count: int, seed: int) -> Sequence[Task]:
     """Calls from a place of the seed's on, each in its turn, so that many kills meet every call."""
-    tasks = []
+    tasks, offset = [], hash_of(str(seed))
     for begin in range(0, count, KILLS):
-        share = min(KILLS, count - begin)
-        tasks.append(Task(share, {"key": f"{seed}.{1 + (begin + hash_of(str(seed))) % CALLS_MAX}.{share}"}))
+        share, first = min(KILLS, count - begin), 1 + (begin + offset) % CALLS_MAX
+        tasks.append(Task(share, {"key": f"{seed}.{first}.{share}"}))
     return tasks
 
 

@@ -98,7 +98,7 @@ class Killer:
 
     def settled(self) -> bool:
         """Whether nothing is left of the faults so far."""
-        return self.all_back() and not self._watch.waits
+        return self.all_back() and not self._watch.waits()
 
     def _choose(self, count: int) -> list[Victim]:
         """Of the kinds that died least; nobody far ahead of them, so that all kinds get their share."""

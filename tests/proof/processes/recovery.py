@@ -50,7 +50,6 @@ class Watch(threading.Thread):
         with self._guard:
             self._faults.append(_Fault(kind, time.monotonic(), dict.fromkeys(met)))
 
-    @property
     def waits(self) -> bool:
         """Whether some fault is not over yet."""
         with self._guard:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -10,8 +11,9 @@ import pytest
 
 from cloud.kit.embedded import EmbeddedPostgres
 from deploy.local.processes import wait_until
+from tests.proof.processes.calls import CALLED, CALLS_MAX
 from tests.proof.processes.kills import KILLED, merge
-from tests.proof.processes.recovery import percentile
+from tests.proof.processes.recovery import Watch, percentile
 from tests.proof.processes.town import Town, open_town
 
 if TYPE_CHECKING:
@@ -71,3 +73,40 @@ def test_figures_of_towns_are_put_together() -> None:
     ])  # fmt: skip
     assert merged == {"weighings": 7, "drain_s_max": 5.0, "recovery agent": "p50 2.0 s p99 9.0 s max 9.0 s"}
     assert percentile([], 0.99) == 0.0
+
+
+def test_the_calls_of_a_split_follow_each_other_and_begin_again() -> None:
+    tasks = CALLED.split(600, 1)
+    assert sum(task.count for task in tasks) == 600
+    firsts = [int(task.work["key"].split(".")[1]) for task in tasks]
+    assert all(1 <= first <= CALLS_MAX for first in firsts)
+    met = {
+        1 + (first - 1 + step) % CALLS_MAX
+        for first, task in zip(firsts, tasks, strict=True)
+        for step in range(task.count)
+    }
+    assert met == set(range(1, CALLS_MAX + 1))
+
+
+def test_a_fault_is_over_once_something_recorded_after_it_is_acknowledged_everywhere_it_met() -> None:
+    watch = Watch([SimpleNamespace(name="one"), SimpleNamespace(name="two")])  # type: ignore[list-item]
+    watch.struck("broker", None)
+    watch.struck("agent", "two")
+    for site, head, acked in (("one", 10, 10), ("one", 11, 11), ("two", 5, 5), ("two", 6, 5)):
+        watch._seen(site, head, acked)
+    assert watch.waits()
+    assert not watch.seconds
+    watch._seen("two", 6, 6)
+    assert not watch.waits()
+    assert {kind: len(each) for kind, each in watch.seconds.items()} == {"broker": 1, "agent": 1}
+
+
+def test_an_empty_outbox_is_all_there_is_to_wait_for_once_everybody_went_home() -> None:
+    watch = Watch([SimpleNamespace(name="one")])  # type: ignore[list-item]
+    watch.struck("postgres", None)
+    watch._seen("one", 10, 9)
+    watch.nothing_more()
+    watch._seen("one", 10, 9)
+    assert watch.waits()
+    watch._seen("one", 10, 10)
+    assert not watch.waits()

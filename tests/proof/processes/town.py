@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 Shape = Literal["all", "apart"]
 ROLES = ("api", "ingest", "worker")
 DRAIN_S = 90.0
-"""The outboxes are empty at the latest this long after the last fault, with nobody's help."""
+"""The outboxes are empty at the latest this long after the last fault, with nobody's help.
+
+The longest legal wait is a minute between two tries (an open breaker asks for 36 s at most, a refusal by one
+road for a minute of that road), and before it a frame that the last fault swallowed: three seconds.
+"""
 _CITIZENS = 12
 _OPENING = 4
 
