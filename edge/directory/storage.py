@@ -123,6 +123,7 @@ class Storage:
 
 
 def _prepare(database: Any) -> None:
+    """Check the file and make what it lacks. A whole one is not written to: the disk may be full."""
     database.conn.execute("PRAGMA journal_mode=DELETE").fetchall()
     database.conn.execute("PRAGMA synchronous=FULL")
     (finding,) = database.conn.execute("PRAGMA quick_check(1)").fetchone()
@@ -133,7 +134,8 @@ def _prepare(database: Any) -> None:
     missing = set(_COLUMNS) - set(database["documents"].columns_dict)
     if missing:
         raise sqlite3.DatabaseError(f"the file lacks {', '.join(sorted(missing))}")
-    database.conn.execute(f"PRAGMA user_version={_VERSION}")
+    if database.conn.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+        database.conn.execute(f"PRAGMA user_version={_VERSION}")
 
 
 def _damaged(error: sqlite3.OperationalError) -> bool:

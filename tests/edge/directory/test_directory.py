@@ -256,3 +256,17 @@ def test_exactly_the_listed_serials_are_revoked(listed: list[bytes], other: byte
     directory._revoked = _sorted_serials(b"".join(listed))
     assert all(directory.revoked(serial) for serial in listed)
     assert directory.revoked(other) == (other in listed)
+
+
+def test_a_gateway_is_not_lost_on_a_full_disk_because_opening_its_directory_writes_nothing(
+    directory: Directory, path: Path, cloud: Cloud, clock: HandClock
+) -> None:
+    full(directory, cloud)
+    directory.close()
+    os.utime(path, (1, 1))
+    reopened = Directory.open(path, cloud.root.public, clock)
+    try:
+        assert reopened.catalog() is not None
+        assert path.stat().st_mtime == 1
+    finally:
+        reopened.close()
