@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tests.proof.simulation.gateway import Gateway
     from tests.proof.simulation.reference import Load, Reference
 
-_LOOK_S = 0.1
-_PATIENCE_S = 6.0
+_LOOK_S = 0.2
+_PATIENCE_S = 5.0
 _DIVISION_G = 5
 
 
@@ -164,7 +164,7 @@ class People:
         until_s = loop.time() + _PATIENCE_S
         while loop.time() < until_s:
             if armed:
-                await asyncio.sleep(3 * _LOOK_S)  # the plate is seen empty
+                await asyncio.sleep(2 * _LOOK_S)  # the plate is seen empty
             screen = self._gateway.screen
             if screen is None and not armed and names == {Name.IDLE, Name.RECEIPT}:
                 pass  # it starts again
