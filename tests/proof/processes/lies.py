@@ -34,9 +34,9 @@ ROADS = (("mqtt",), ("mqtt", "https"), ("mqtt",))
 PHASE_S = (1.0, 4.0)
 _LOOK_S = 0.1
 _SECONDS_A_LIE = 2.0
-_SECONDS_A_LOSS = 4.0
+_SECONDS_A_LOSS = 15.0
 _HANGS_S = (0.5, 2.0)
-_MOSQUITTO_SHARE = 10
+_MOSQUITTO_SHARE = 20
 """One lie of so many is mosquitto's: each costs the restart of a process or two."""
 
 
