@@ -129,8 +129,11 @@ def _prepare(database: Any) -> None:
     (finding,) = database.conn.execute("PRAGMA quick_check(1)").fetchone()
     if finding != "ok":
         raise sqlite3.DatabaseError(f"the file is damaged: {finding}")
-    database["documents"].create(_COLUMNS, pk="name", not_null=set(_COLUMNS), if_not_exists=True)
-    database["facts"].create({"name": str, "value": int}, pk="name", if_not_exists=True)
+    held = set(database.table_names())
+    if "documents" not in held:  # `create` itself writes, even if it has nothing to create
+        database["documents"].create(_COLUMNS, pk="name", not_null=set(_COLUMNS), if_not_exists=True)
+    if "facts" not in held:
+        database["facts"].create({"name": str, "value": int}, pk="name", if_not_exists=True)
     missing = set(_COLUMNS) - set(database["documents"].columns_dict)
     if missing:
         raise sqlite3.DatabaseError(f"the file lacks {', '.join(sorted(missing))}")

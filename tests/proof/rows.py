@@ -7,6 +7,7 @@ from tests.proof.clocks.clocks import CLOCKS
 from tests.proof.disk.crashes import CRASHES
 from tests.proof.disk.faults import FAULTS
 from tests.proof.disk.flips import FLIPS
+from tests.proof.full_disk.cycles import FULL_DISK
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.histories.equivalence import EQUIVALENCE
 from tests.proof.lossy.links import LOSSY
@@ -21,6 +22,7 @@ from tests.proof.simulation.schedules import SAME_RUN, SCHEDULES
 ROWS: tuple[Row, ...] = (
     CRASHES,
     FAULTS,
+    FULL_DISK,
     FLIPS,
     SCHEDULES,
     SAME_RUN,

@@ -77,14 +77,15 @@ class Chaos:
 
     def forward(self, target: int, listener: socket.socket | None = None) -> int:
         """Lead what connects to `listener` (a free port if None) to a loopback port; returns the port."""
-        listener = listener or socket.create_server(("127.0.0.1", 0))
+        listener = listener.dup() if listener else socket.create_server(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         self._run(self._listen(listener, target))
         return port
 
     async def _listen(self, listener: socket.socket, target: int) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(reader, writer, target)
+            with contextlib.suppress(asyncio.CancelledError):  # only ever cancelled at the end
+                await self._serve(reader, writer, target)
 
         self._servers.append(await asyncio.start_server(serve, sock=listener))
 

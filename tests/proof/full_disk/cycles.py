@@ -1,0 +1,76 @@
+"""R3. The gateway's disk fills up, from outside and by weighings, and is emptied again, over and over.
+
+A real agent on a small file system of its own, a person with bags at its kiosk. Intake stops where everybody
+sees it, nothing that was shown as saved is lost, and it goes on with nobody's help once there is room.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from tests.proof.row import Part, Row, Task, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.proof.row import Tick
+
+_CYCLES_A_TASK = 50
+_PATIENCE_S = 3_600.0
+
+
+def _split(count: int, seed: int) -> Sequence[Task]:
+    begins = range(0, count, _CYCLES_A_TASK)
+    shares = [min(_CYCLES_A_TASK, count - begin) for begin in begins]
+    return [Task(share, {"key": f"{share}.{seed}.{number}"}) for number, share in enumerate(shares)]
+
+
+def _run(task: Task, tick: Tick) -> Part:
+    return cycled(task.work["key"], tick)
+
+
+def _replay(key: str) -> Part:
+    return cycled(key, lambda _: None)
+
+
+def cycled(key: str, tick: Tick) -> Part:
+    """As many cycles as the key begins with, in a mount namespace of their own; what was found."""
+    folder = tempfile.mkdtemp(prefix="rl-")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    command = ["unshare", "-Urm", "--", sys.executable, "-m", "tests.proof.full_disk.inside", folder, key]
+    count, found = 0, None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            said = json.loads(line)
+            if "done" in said:
+                count += said["done"]
+                tick(said["done"])
+            else:
+                found = said
+        code = child.wait(_PATIENCE_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    if found is None:
+        raise RuntimeError(f"the cycles {key} ended with {code} and said nothing; their message is above")
+    return Part(count, [Violation(key, what) for what in found["findings"]], found["figures"])
+
+
+FULL_DISK = Row(
+    id="R3",
+    name="a disk that fills up and is emptied again",
+    unit="cycles",
+    covers=("edge", "protocol", "deploy/local", "tests/proof/full_disk", "tests/proof/processes/people.py",
+            "tests/system/exports.py"),
+    shallow=5,
+    deep=200,
+    split=_split,
+    run=_run,
+    replay=_replay,
+    at_once=2,
+)  # fmt: skip
