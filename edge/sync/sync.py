@@ -186,9 +186,9 @@ class Sync:
         try:
             await self._wiring.journal.new_epoch(closed.code, everything=closed.everything)
         except JournalError as error:
+            self._wiring.traffic.alarm(error.code)
             if not closed.everything or self._sender is None:
                 raise
-            self._wiring.traffic.alarm(error.code)
             _LOGGER.warning("what the cloud has forgotten cannot be carried over: %s", error)
             self._sender.carries_all = False
         else:
