@@ -56,11 +56,6 @@ class Batch:
     effects: Effects
     packed: Any
 
-    @property
-    def frames(self) -> list[Opened]:
-        """The opened frames, in order."""
-        return [each.opened for each in self.arrivals if each.opened is not None]
-
 
 @dataclass(slots=True)
 class Counters:
