@@ -24,6 +24,7 @@ from protocol.bodies import (
     BinWeighed,
     DepositClosed,
     DepositOpened,
+    ManualEntered,
     TareKind,
     WeighingRecorded,
     WeighingVoided,
@@ -277,11 +278,11 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def what_the_screen_shows_as_saved_is_in_the_journal(self) -> None:
         screen = self.site.station.screen
-        records = self.weighings()
+        records, voids = self.found(WeighingRecorded, ManualEntered), self.voided()
         for line in screen.lines:
             body = records[line.seq]
-            assert isinstance(body, WeighingRecorded)
-            assert line.seq not in self.voids
+            assert isinstance(body, WeighingRecorded | ManualEntered)
+            assert line.seq not in voids
             assert (line.net_g, line.points) == (body.net_g, body.points)
         assert screen.name is not Name.SAVED or screen.lines
 
@@ -290,16 +291,22 @@ class AnyOrder(RuleBasedStateMachine):
         opened = self.found(DepositOpened)
         closed = [body for body in self.found(DepositClosed).values() if isinstance(body, DepositClosed)]
         assert len({body.deposit for body in closed}) == len(closed)
+        voids = self.voided()
         for body in closed:
             assert body.deposit in opened
             kept = [
                 weighing.net_g
-                for seq, weighing in self.weighings().items()
-                if isinstance(weighing, WeighingRecorded)
+                for seq, weighing in self.found(WeighingRecorded, ManualEntered).items()
+                if isinstance(weighing, WeighingRecorded | ManualEntered)
                 and weighing.deposit == body.deposit
-                and seq not in self.voids
+                and seq not in voids
             ]
             assert (body.weighings, body.net_g) == (len(kept), sum(kept))
+
+    def voided(self) -> set[int]:
+        """What the journal says was taken back, by now."""
+        voids = self.found(WeighingVoided).values()
+        return {body.weighing for body in voids if isinstance(body, WeighingVoided)}
 
     def found(self, *kinds: type) -> dict[int, object]:
         journal = self.site.journal.journal
