@@ -42,6 +42,11 @@ def test_with_every_safeguard_in_place_nothing_is_found(path: str) -> None:
     assert crashes(path, 60) == []
 
 
+@pytest.mark.parametrize("sequence", ["va", "ka"])
+def test_with_every_safeguard_in_place_no_fault_is_fatal(sequence: str) -> None:
+    assert faults(sequence) == []
+
+
 def test_a_commit_that_is_not_synced_loses_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_FULL", 1)
     assert "lost" in crashes("a")[0]
