@@ -57,7 +57,9 @@ def list_documents(
 def raise_generation() -> None:
     """After restoring the database from a backup: issue everything anew, above all that was given out.
 
-    Without this, gateways would go on holding documents that this database has never seen.
+    A cloud does this by itself at its start, if the files under `documents` in its data folder are those of
+    before the restore. Do it by hand if they went back together with the database: else gateways would go on
+    holding documents that this database has never seen.
     """
 
     async def act(runtime: Runtime) -> int:
