@@ -41,6 +41,11 @@ async def find(connection: AsyncConnection, citizen_id: UUID, *, lock: bool = Fa
     return await fetch_one(connection, Citizen, f"{_CITIZEN} where id = :id{suffix}", {"id": citizen_id})
 
 
+async def has_pseudonym(connection: AsyncConnection, pseudonym: bytes) -> bool:
+    """Whether a citizen has this pseudonym."""
+    return await execute(connection, "select 1 from citizens where pseudonym = :it", {"it": pseudonym}) == 1
+
+
 async def page(connection: AsyncConnection, after: UUID | None, limit: int) -> list[Citizen]:
     """Citizens in the order of their ids, which is that of their creation."""
     return await fetch(
@@ -52,12 +57,17 @@ async def page(connection: AsyncConnection, after: UUID | None, limit: int) -> l
 
 
 async def highest_issue(connection: AsyncConnection, pseudonym: bytes) -> int:
-    """The highest issue number given to cards of this pseudonym; 0 if none."""
+    """The highest issue number given to cards of this pseudonym; 0 if none.
+
+    A restored database may have lost cards that people hold: those that earned anything count as well.
+    """
     row = await fetch_one(
         connection,
         _Issue,
-        "select coalesce(max(get_byte(serial, 8)), 0) as value from cards"
-        " where substring(serial from 1 for 8) = :pseudonym",
+        "select coalesce(max(get_byte(serial, 8)), 0) as value from ("
+        " select serial from cards where substring(serial from 1 for 8) = :pseudonym"
+        " union all select w.holder from transfers t join weighings w on w.id = t.source"
+        " where t.credit = account_id('citizen', :pseudonym) and t.code = 1 and w.holder_kind = 1) known",
         {"pseudonym": pseudonym},
     )
     return 0 if row is None else row.value

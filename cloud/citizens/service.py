@@ -77,9 +77,16 @@ class Citizens:
         return StoredCard(serial, citizen.id, int(role), issued_at, expires_at, None, text)
 
     async def revoke_card(self, connection: AsyncConnection, serial: bytes) -> StoredCard:
-        """Revoke a card and its token; kiosks learn it from the revocations. Raises CardNotFoundError."""
-        await self.card(connection, serial)
-        if await repository.revoke_card(connection, serial, self.now()):
+        """Revoke a card and its token; kiosks learn it from the revocations. Raises CardNotFoundError.
+
+        A restored database may know the citizen and not the card: it can be revoked all the same.
+        """
+        if await repository.find_card(connection, serial) is None:
+            if not await repository.has_pseudonym(connection, serial[:PSEUDONYM_LENGTH]):
+                raise _unknown_card(serial)
+            await repository.revoke_again(connection, [serial], self.now())
+            await self.revoked(connection)
+        elif await repository.revoke_card(connection, serial, self.now()):
             await self.revoked(connection)
         return await self.card(connection, serial)
 
@@ -113,7 +120,7 @@ class Citizens:
         """One card. Raises CardNotFoundError."""
         card = await repository.find_card(connection, serial)
         if card is None:
-            raise CardNotFoundError(f"there is no card {serial.hex()}; look at the citizen's cards")
+            raise _unknown_card(serial)
         return card
 
     async def cards(self, connection: AsyncConnection, citizen_id: UUID) -> list[StoredCard]:
@@ -139,3 +146,7 @@ def token_hash(token: str) -> bytes:
 
 def _unknown(citizen_id: UUID) -> CitizenNotFoundError:
     return CitizenNotFoundError(f"there is no citizen {citizen_id}; list them with GET /v1/citizens")
+
+
+def _unknown_card(serial: bytes) -> CardNotFoundError:
+    return CardNotFoundError(f"there is no card {serial.hex()}; look at the citizen's cards")

@@ -6,10 +6,12 @@ import asyncio
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
+from cloud.citizens.errors import CardNotFoundError
 from cloud.cli.restored import recover
 from cloud.composition import Services, compose
 from cloud.config import Settings
@@ -114,6 +116,37 @@ async def test_a_revoked_card_stays_revoked_when_the_database_forgets_it(
         assert listed.serials == b"".join(sorted(serials))
         again = await services.citizens.card(connection, serials[1])
         assert again.revoked_at is not None
+
+
+async def test_a_card_that_the_database_forgot_can_be_revoked_and_its_number_is_not_given_again(
+    services: Services, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        citizen = await services.citizens.register(connection, "Asha")
+        serial = citizen.pseudonym + b"\x03"
+        await connection.execute(
+            text(_EARNED), {"serial": serial, "id": UUID(int=7), "pseudonym": citizen.pseudonym}
+        )
+        issued = await services.citizens.issue_card(connection, citizen.id, Role.CITIZEN, 9)
+        assert issued.card.serial == citizen.pseudonym + b"\x04"
+        revoked = await services.citizens.revoke_card(connection, serial)
+        assert revoked.revoked_at is not None
+        assert serial in (await services.citizens.revocations(connection)).serials
+        with pytest.raises(CardNotFoundError):
+            await services.citizens.revoke_card(connection, b"nobody..\x01")
+
+
+_EARNED = """
+with weighed as (
+    insert into weighings (id, gateway_id, epoch, seq, deposit_seq, account_id, material, gross_g, tare_g,
+                           net_g, points_per_kg, points, recorded_at, received_at, boot, mono_ms, clock, tare_kind,
+                           holder_kind, holder, late_catalog, manual)
+    values (:id, 'ktm-drop-01', 1, 1, 1, account_id('citizen', :pseudonym), 'pet', 1, 0, 1, 1, 1, now(), now(),
+            1, 1, 3, 0, 1, :serial, false, false)
+)
+insert into transfers (id, debit, credit, amount, code, state, source, created_at)
+values (:id, account_id('issuer', 'points'), account_id('citizen', :pseudonym), 1, 1, 'posted', :id, now())
+"""
 
 
 def document(version: int, name: str = "config/ktm-drop-01") -> StoredDocument:
