@@ -158,8 +158,9 @@ class Journal:
         """Save records of these bodies in one transaction; durable when it returns.
 
         Bodies that name seqs say of which `epoch`. Raises JournalError (`journal.full`, `journal.failed`,
-        `journal.epoch` if that is over: none was saved; `journal.unsure`: the disk does not answer, so nobody
-        can tell before the next start) or RecordError `record.too_large`.
+        `journal.epoch` if that is over, `journal.damaged` which the next change repairs: none was saved;
+        `journal.unsure`: the disk does not answer, so nobody can tell before it does) or RecordError
+        `record.too_large`.
         """
         outcome = self.append_groups([bodies], [epoch])[0]
         if isinstance(outcome, Exception):
