@@ -139,8 +139,8 @@ async def test_a_card_that_the_database_forgot_can_be_revoked_and_its_number_is_
 _EARNED = """
 with weighed as (
     insert into weighings (id, gateway_id, epoch, seq, deposit_seq, account_id, material, gross_g,
-                           tare_g, net_g, points_per_kg, points, recorded_at, received_at, boot, mono_ms, clock,
-                           tare_kind, holder_kind, holder, late_catalog, manual)
+                           tare_g, net_g, points_per_kg, points, recorded_at, received_at, boot, mono_ms,
+                           clock, tare_kind, holder_kind, holder, late_catalog, manual)
     values (:id, 'ktm-drop-01', 1, 1, 1, account_id('citizen', :pseudonym), 'pet', 1, 0, 1, 1, 1, now(),
             now(), 1, 1, 3, 0, 1, :serial, false, false)
 )
