@@ -7,6 +7,7 @@ from tests.proof.clocks.clocks import CLOCKS
 from tests.proof.disk.crashes import CRASHES
 from tests.proof.disk.faults import FAULTS
 from tests.proof.disk.flips import FLIPS
+from tests.proof.endurance.offline import ENDURANCE
 from tests.proof.full_disk.cycles import FULL_DISK
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.histories.equivalence import EQUIVALENCE
@@ -32,6 +33,7 @@ ROWS: tuple[Row, ...] = (
     CALLED,
     LIED_TO,
     LOSSY,
+    ENDURANCE,
     CLOCKS,
     HERD,
     BREAKER,
