@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from protocol.bodies import ScaleZeroed
 from protocol.records import ClockQuality
 from tests.proof.simulation.disk import LOW_BYTES, WIDE_BYTES
 from tests.proof.simulation.forgery import forged_frame
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _PAUSE_S = 3.0
 """Between two faults, on average."""
-_STRIKES = ("kill", "kill", "restart", "clock", "poison", "room")
+_STRIKES = ("kill", "kill", "restart", "clock", "poison", "room", "noise")
 _DISTURBANCES = ("cut", "https", "broker", "cloud", "database", "replay", "forgery")
 _YEAR_MS = 365 * 86_400_000
 
@@ -107,6 +108,9 @@ class Storm:
             self._jump(gateway)
         elif kind == "poison":
             await self._poison(gateway)
+        elif kind == "noise" and self._plan.noise:
+            self._site.count("records of devices")
+            await gateway.append(*[ScaleZeroed("B123")] * self._plan.noise)
         elif kind == "room" and self._plan.goes_back != "cloud":  # what is synced goes early then
             self._site.count("rooms made tight")
             choices = WIDE_BYTES, self._plan.room_bytes, LOW_BYTES
@@ -162,7 +166,7 @@ class Storm:
         self._poisoned.add(mass_g)
         load = (gateway.name, mass_g)
         self._reference.perhaps_poison.add(load)
-        if await gateway.poison(poison(mass_g)):
+        if await gateway.append(poison(mass_g)):
             self._site.count("poison records")
             self._reference.poison.add(load)
 

@@ -10,8 +10,6 @@ import contextlib
 import traceback
 from typing import TYPE_CHECKING
 
-import apsw
-
 from edge.config import CloudSettings, JournalSettings, ScaleSettings, Settings, StationSettings
 from edge.core import Core, open_core
 from edge.devices.readings import Reading, ScaleView, Status
@@ -48,6 +46,8 @@ RESTART_S = 2.0
 """systemd's pause before a program that ended is started again."""
 ATTENDED_S, UNATTENDED_S = 0.25, 2.0
 """How often the station looks at its plate, with somebody there and with nobody: for speed, not 0.1 s."""
+ANSWER_S = 2.0
+"""A kiosk that takes longer waits for something other than its disk."""
 PRUNES_S = (2.0, 30.0)
 """How long until it is seen again what may be forgotten: the real 30 s, and less for short schedules."""
 
@@ -169,7 +169,7 @@ class Gateway:
         """As `edge.agent` does it: everything runs until one part ends or it is told to stop."""
         try:
             await self._run(machine)
-        except (EdgeError, apsw.Error) as error:
+        except EdgeError as error:
             self._network.note(self.name, f"ends: {type(error).__name__}")
         except MachineDied:
             return
@@ -276,12 +276,12 @@ class Gateway:
                 core.traffic.alarm("journal.prune")
             await self.clock.sleep(self._chance.choice(PRUNES_S))
 
-    async def poison(self, body: Body) -> bool:
-        """Let a defective part append a record that makes no sense; whether it is surely saved."""
+    async def append(self, *bodies: Body) -> bool:
+        """Let some part of the agent append these; whether they are surely saved."""
         machine, core = self.machine, self.core
         if machine is None or core is None:
             return False
-        task = machine.start(core.journal.append(body), "poison")
+        task = machine.start(core.journal.append(*bodies), "part")
         await asyncio.wait({task})
         return not task.cancelled() and task.exception() is None and self.machine is machine
 
@@ -327,8 +327,12 @@ class Gateway:
         if machine is None:
             work.close()
             return None
-        task = machine.start(work, "person")
+        task, pressed_s = machine.start(work, "person"), self.clock.monotonic()
         await asyncio.wait({task})
+        if self.clock.monotonic() > pressed_s + ANSWER_S:
+            self._reference.fault(
+                f"I8: {self.name} took {self.clock.monotonic() - pressed_s:.1f} s to answer"
+            )
         if task.cancelled() or self.machine is not machine:
             return None
         screen = task.result()

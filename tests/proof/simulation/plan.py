@@ -31,6 +31,8 @@ class Plan:
     clock_jumps: bool
     room_bytes: int
     """What the disks have free at worst, once the faults have stopped."""
+    noise: int
+    """Records that devices may write at once: a backlog is long in some schedules."""
     goes_back: str
     """What is put back to an earlier state, at most: "cloud", "card" or nothing."""
 
@@ -46,7 +48,7 @@ class Plan:
         tight = goes_back != "cloud" and chance.random() < 0.4
         return cls(
             gateways=chance.choice((3, 3, 3, 4)),
-            visits=chance.randint(2, 5),
+            visits=chance.randint(2, 4),
             pause_s=chance.choice((1.0, 4.0)),
             loss=maybe(0.7, 0.3),
             repeat=maybe(0.7, 0.5),
@@ -59,5 +61,6 @@ class Plan:
             database_kills=maybe(0.4, 0.02),
             clock_jumps=chance.random() < 0.3,
             room_bytes=TIGHT_BYTES if tight else WIDE_BYTES,
+            noise=chance.choice((0, 0, 0, 0, 5, 5, 5, 20, 20, 200)),
             goes_back=goes_back,
         )
