@@ -263,7 +263,10 @@ class World:
         return len(frames)
 
     async def retry(self) -> int:
-        """An operator tries held records again, or rejects one."""
+        """An operator tries held records again, perhaps once steel is worth something, or rejects one."""
+        steel = any(row.material == "steel" for row in self.model.tables.rates.values())
+        if not steel and self.chance.random() < 0.3:
+            self._pay_for("steel", 1_000, datetime(2020, 1, 1, tzinfo=UTC))
         held = [
             uuid.UUID(bytes=key) for key, row in self.model.tables.quarantine.items() if row.state == "held"
         ]
@@ -353,7 +356,7 @@ class World:
 
     async def change(self) -> int:
         """Cards and gateways are revoked and trusted again, catalogues and rates change."""
-        match self.chance.randrange(5):
+        match self.chance.randrange(4):
             case 0:
                 self._change_card()
             case 1:
@@ -363,8 +366,6 @@ class World:
                 self.model.revoke_gateway(site.name, revoked=revoked)
             case 2 if len(self._catalogs) < 4:
                 self._add_catalog()
-            case 3 if not any(row.material == "steel" for row in self.model.tables.rates.values()):
-                self._pay_for("steel", 1_000, datetime(2020, 1, 1, tzinfo=UTC))  # retries find a rate now
             case _:
                 for site in self.sites:
                     self._sql("UPDATE gateways SET state = 'claimed' WHERE id = %s", site.name)
