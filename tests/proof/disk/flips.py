@@ -207,7 +207,7 @@ def _run(task: Task, tick: Tick) -> Part:
     missed = figures["intact"] - figures["salvaged"]
     if missed > _MISSED_MAX + figures["intact"] // 1000:
         what = f"{missed} of {figures['intact']} intact records were not salvaged"
-        violations.append(Violation(f"{seed}/{number}", what))
+        violations.append(Violation(f"{seed}/{number}.{task.count}", what))
     return Part(task.count, violations, figures)
 
 
@@ -217,6 +217,9 @@ _MISSED_MAX: Final = 3
 
 def _replay(key: str) -> Part:
     seed, path, *hit = key.split("/")
+    if not hit:
+        number, count = map(int, path.split("."))
+        return _run(Task(count, {"seed": int(seed), "number": number}), lambda _: None)
     with scratch() as folder:
         before = sample(folder / "work", seed, path)
         outcome = strike(folder / "state", before, Hit.parse(*hit))
