@@ -17,6 +17,8 @@ from tests.proof.simulation.forgery import forged_frame
 from tests.proof.simulation.world import poison
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.proof.simulation.gateway import Gateway
     from tests.proof.simulation.site import Site
 
@@ -29,6 +31,13 @@ _YEAR_MS = 365 * 86_400_000
 
 _QUALITIES = tuple(ClockQuality)
 _JUMPS_MS = (-10 * _YEAR_MS, -1_000, 1_000, 3_600_000, 10 * _YEAR_MS, 0)
+
+_LOOK_S, _LOOKS = 0.1, 100
+
+
+def _backlog(gateway: Gateway) -> int:
+    """What the gateway has and the cloud has not acknowledged; -1 while it does not run."""
+    return -1 if gateway.core is None else gateway.core.journal.head - gateway.core.journal.acked
 
 
 class Storm:
@@ -170,6 +179,23 @@ class Storm:
             self._site.count("poison records")
             self._reference.poison.add(load)
 
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        """Wait for a moment that is worth something, but not for ever."""
+        for _ in range(_LOOKS):
+            if holds():
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    async def outage(self) -> None:
+        """Nothing passes for a long time, if that is planned."""
+        if self._plan.outage_s:
+            await asyncio.sleep(self._chance.uniform(0, 10))
+            self._site.count("long outages")
+            self._network.note("world", "nothing passes")
+            self._network.weather.outage = True
+            await asyncio.sleep(self._plan.outage_s)
+            self._network.weather.outage = False
+
     async def go_back(self) -> None:
         """Keep a copy of the cloud or of a gateway's card, and go back to it some time later."""
         gateway = self._gateways[0]
@@ -182,8 +208,10 @@ class Storm:
             self._site.note_cursors()
             self._cloud.model.restore(backup)
         elif self._plan.goes_back == "card":
+            await self._until(lambda: _backlog(gateway) > 0)
             gateway.copy_card()
-            await asyncio.sleep(self._chance.uniform(0, 20))
+            await self._until(lambda: _backlog(gateway) == 0)
+            await asyncio.sleep(self._chance.uniform(0, 5))
             self._site.count("cards put back")
             self._network.note(gateway.name, "goes on from an older card")
             gateway.put_back_card()

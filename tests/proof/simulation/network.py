@@ -45,6 +45,8 @@ class Weather:
     """Gateways that reach nobody."""
     cut_https: set[str] = field(default_factory=set)
     broker_up: bool = True
+    outage: bool = False
+    """Nobody reaches anybody."""
 
     def calm(self) -> None:
         """The faults are over."""
@@ -53,6 +55,7 @@ class Weather:
         self.cut.clear()
         self.cut_https.clear()
         self.broker_up = True
+        self.outage = False
 
 
 Answer = tuple[bytes | None, str | None]
@@ -138,7 +141,7 @@ class Network:
 
     def _deliver_down(self, gateway: str, data: bytes) -> None:
         link = self._links.get(gateway)
-        if link is None or gateway in self.weather.cut or not self.weather.broker_up:
+        if link is None or gateway in self.weather.cut or self.weather.outage or not self.weather.broker_up:
             return
         self.note(gateway, "broker->gateway", data)
         link.arrived(AckArrived(data))
@@ -179,7 +182,7 @@ class Network:
     def reaches(self, gateway: str, road: RoadName) -> bool:
         """Whether bytes of this gateway get anywhere."""
         weather = self.weather
-        if gateway in weather.cut:
+        if gateway in weather.cut or weather.outage:
             return False
         return weather.broker_up if road is RoadName.MQTT else gateway not in weather.cut_https
 

@@ -31,6 +31,8 @@ class Plan:
     clock_jumps: bool
     room_bytes: int
     """What the disks have free at worst, once the faults have stopped."""
+    outage_s: float
+    """How long nothing passes at all, so long that every breaker opens; 0 for never."""
     noise: int
     """Records that devices may write at once: a backlog is long in some schedules."""
     goes_back: str
@@ -61,6 +63,7 @@ class Plan:
             database_kills=maybe(0.4, 0.02),
             clock_jumps=chance.random() < 0.3,
             room_bytes=TIGHT_BYTES if tight else WIDE_BYTES,
+            outage_s=chance.uniform(60, 180) if chance.random() < 0.15 else 0.0,
             noise=chance.choice((0, 0, 0, 0, 5, 5, 5, 20, 20, 200)),
             goes_back=goes_back,
         )

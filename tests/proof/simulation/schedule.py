@@ -67,6 +67,7 @@ class Schedule:
         ]
         if self._site.plan.goes_back:
             coming[0] = asyncio.ensure_future(self._first(coming[0], self._storm.go_back()))
+        coming.append(asyncio.ensure_future(self._storm.outage()))
         faults = asyncio.ensure_future(self._storm.fall())
         await asyncio.wait(coming)
         for task in coming:
