@@ -11,6 +11,7 @@ from tests.proof.endurance.offline import ENDURANCE
 from tests.proof.full_disk.cycles import FULL_DISK
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.histories.equivalence import EQUIVALENCE
+from tests.proof.link_security.matrix import LINK_SECURITY
 from tests.proof.lossy.links import LOSSY
 from tests.proof.processes.calls import CALLED
 from tests.proof.processes.herd import HERD
@@ -38,6 +39,7 @@ ROWS: tuple[Row, ...] = (
     HERD,
     BREAKER,
     RESTORE,
+    LINK_SECURITY,
 )
 
 
