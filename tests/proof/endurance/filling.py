@@ -1,7 +1,7 @@
 """Ninety virtual days of visits into the real journal, each append timed; a program of its own.
 
 `python -m tests.proof.endurance.filling CONFIG VISITS SEED DAYS` prints one JSON line: how long appends took
-at the start and at the end. The journal is as in the field (WAL, synchronous=FULL), only the clock is stepped.
+at the start and at the end. The journal is as in the field (WAL, synchronous=FULL); the clock is stepped.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LOOK_S = 0.05
 _PATIENCE_S = 60.0
 _STEP_BYTES = 64 * 1024
+_PAGE_BYTES = 4096
 _BALLAST_FROM = 10
 """Cycles from which on the end waits for the housekeeping that sets the ballast aside again."""
 _HOW = ("to the mark", "to the brim", "in steps", "and started")
@@ -43,6 +44,7 @@ class Crowded:
         self._site = site
         self._hog = disk / "hog"
         self._disk = disk
+        self._ballast = disk / "journal" / "ballast"
         self._chance = chance
         self._done = done
         self._person = Person(site, cards, chance.randrange(1 << 30))
@@ -58,13 +60,14 @@ class Crowded:
         self._person.start()
         findings: list[str] = []
         try:
+            self._await_weighing("somebody weighs before the disk is full")
             for _ in range(count):
                 self.figures["cycles"] += 1
                 self._cycle(self._chance.choice(_HOW), free_bytes_min)
                 self._look_after_person()
                 self._done()
             if count >= _BALLAST_FROM:
-                self._until((self._disk / "journal" / "ballast").exists, "the ballast was set aside again")
+                self._until(self._ballast.exists, "the ballast was set aside again")
         except (TimeoutError, StartError) as error:
             cycle = f"cycle {self.figures['cycles']} of {count}"
             findings.append(f"{cycle}: {error}; {self._plain_status()}")
@@ -74,20 +77,36 @@ class Crowded:
         return findings
 
     def _cycle(self, how: str, free_bytes_min: int) -> None:
-        """Wait until somebody weighs, fill the disk at some moment of a visit, empty it again."""
+        """Fill the disk at some moment of a visit, empty it again, and wait until somebody weighs."""
         self.figures[how] += 1
-        self._await_weighing("somebody weighs before the disk is full")
-        time.sleep(self._chance.uniform(0, 1.0))
+        time.sleep(self._chance.uniform(0, 0.8))
         self._fill(how, free_bytes_min)
-        if how == "and started":
-            self._site.agent.kill()
+        if how == "and started" and not self._starts_again():
+            self.figures["no room to start"] += 1
+            self._hog.unlink()
             self._site.start()
-        self._until(self._stopped, "the kiosk says that the disk is full")
-        self.figures["refused"] += 1
-        time.sleep(self._chance.uniform(0, 0.5))
-        self._hog.unlink()
+        else:
+            self._until(self._stopped, "the kiosk says that the disk is full")
+            self.figures["refused"] += 1
+            time.sleep(self._chance.uniform(0, 0.3))
+            self._hog.unlink()
         self._until(lambda: not self._stopped(), "the kiosk opens again once there is room")
         self._await_weighing("somebody weighs once there is room")
+
+    def _starts_again(self) -> bool:
+        """Cut the power and start anew. False if there is no room to, which only a spent ballast excuses.
+
+        On a gateway systemd tries again until there is.
+        """
+        self._site.agent.kill()
+        in_hand = self._ballast.exists()
+        try:
+            self._site.start()
+        except StartError as error:
+            if in_hand or "the disk is full" not in str(error):
+                raise
+            return False
+        return True
 
     def _fill(self, how: str, free_bytes_min: int) -> None:
         leave = {
@@ -95,10 +114,14 @@ class Crowded:
             "in steps": self._chance.randrange(free_bytes_min // 2),
             "and started": self._chance.choice((0, free_bytes_min // 2)),
         }.get(how, 0)
-        with self._hog.open("wb", buffering=0) as hog, contextlib.suppress(OSError):  # ENOSPC is what we want
-            while (room := self._free_bytes() - leave) > 0:
-                step = min(_STEP_BYTES, room) if how == "in steps" else room
-                os.posix_fallocate(hog.fileno(), os.fstat(hog.fileno()).st_size, max(step, 4096))
+        step = _STEP_BYTES if how == "in steps" else self._free_bytes()
+        with self._hog.open("wb", buffering=0) as hog:
+            while (room := self._free_bytes() - leave) > 0 and step >= _PAGE_BYTES:
+                size = max(min(step, room), _PAGE_BYTES)
+                try:
+                    os.posix_fallocate(hog.fileno(), os.fstat(hog.fileno()).st_size, size)
+                except OSError:  # somebody else took of it meanwhile
+                    step //= 2
                 if how == "in steps":
                     time.sleep(0.005)
 
