@@ -34,7 +34,7 @@ WEATHERS = {
     "silence": Weather(trouble_bytes=(4_000, 60_000), silent=True),
     "resets": Weather(trouble_bytes=(4_000, 40_000)),
     "slices": Weather(slice_bytes=1),
-    "flapping": Weather(bytes_per_s=16_000, up_s=5.0, down_s=8.0),
+    "flapping": Weather(bytes_per_s=8_000, up_s=4.0, down_s=6.0),
     "narrow": Weather(bytes_per_s=8_000),
 }
 CONDITIONS = (*LOSSES, *WEATHERS)
