@@ -49,8 +49,8 @@ class Plan:
         # A cloud that went back needs what was synced, so that must not be pruned early.
         tight = goes_back != "cloud" and chance.random() < 0.4
         return cls(
-            gateways=chance.choice((3, 3, 3, 4)),
-            visits=chance.randint(2, 4),
+            gateways=chance.choice((3, 3, 3, 3, 4)),
+            visits=chance.randint(1, 4),
             pause_s=chance.choice((1.0, 4.0)),
             loss=maybe(0.7, 0.3),
             repeat=maybe(0.7, 0.5),
@@ -63,7 +63,7 @@ class Plan:
             database_kills=maybe(0.4, 0.02),
             clock_jumps=chance.random() < 0.3,
             room_bytes=TIGHT_BYTES if tight else WIDE_BYTES,
-            outage_s=chance.uniform(60, 180) if chance.random() < 0.15 else 0.0,
+            outage_s=chance.uniform(60, 180) if chance.random() < 0.1 else 0.0,
             noise=chance.choice((0, 0, 0, 0, 5, 5, 5, 20, 20, 200)),
             goes_back=goes_back,
         )

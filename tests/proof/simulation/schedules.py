@@ -50,7 +50,7 @@ def _replay(key: str) -> Part:
 
 
 def _split_seeds(count: int, seed: int) -> Sequence[Task]:
-    seeds = count // _times(count)
+    seeds = max(count // _times(count), 1)
     return [
         Task(_times(count), {"seed": f"{seed}.{number}", "times": _times(count)}) for number in range(seeds)
     ]
