@@ -254,10 +254,10 @@ async def _opened(settings: Settings, work: Callable[[Core], Coroutine[object, o
 def _claimed(settings: Settings, code: str, bundle: Path | None, cloud: str) -> Access:
     if bundle is not None:
         return claim_by_bundle(settings.data_dir, bundle, secrets.token_bytes)
-    from edge.sync.mqtt import tls_context
+    from edge.sync.trust import Trust
 
     url = cloud or settings.cloud.https_url
-    tls = tls_context(settings.cloud.ca_file) if url.startswith("https:") else None
+    tls = Trust(settings.cloud.ca_file, SystemClock()).context() if url.startswith("https:") else None
     return claim_by_code(settings.data_dir, url, code, secrets.token_bytes, tls=tls)
 
 

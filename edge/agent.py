@@ -30,9 +30,10 @@ from edge.station.station import Station
 from edge.supervision import end_all
 from edge.sync.courier import export_courier, import_courier
 from edge.sync.https import HttpsRoad
-from edge.sync.mqtt import MqttRoad, mqtt_settings, tls_context
+from edge.sync.mqtt import MqttRoad, mqtt_settings
 from edge.sync.roads import RoadName
 from edge.sync.sync import Lane, Sync
+from edge.sync.trust import Trust
 from edge.timekeeping import Timekeeper
 from edge.version import VERSION
 from protocol.bodies import GatewayStarted, GatewayStopped
@@ -257,12 +258,13 @@ def make_sync(core: Core) -> Sync:
 def _roads(core: Core) -> list[Road]:
     identity, cloud = core.member.identity, core.settings.cloud
     roads: list[Road] = []
-    mqtt = mqtt_settings(cloud, identity)
+    trust = Trust(cloud.ca_file, core.clock)
+    mqtt = mqtt_settings(cloud, identity, trust)
     if RoadName.MQTT in cloud.roads and mqtt is not None:
         roads.append(MqttRoad(mqtt))
     url = cloud.https_url or identity.https_url
     if RoadName.HTTPS in cloud.roads and url:
-        roads.append(HttpsRoad(url, identity.gateway, tls=tls_context(cloud.ca_file)))
+        roads.append(HttpsRoad(url, identity.gateway, tls=trust))
     return roads
 
 

@@ -23,6 +23,7 @@ from edge.sync.roads import (
     RoadRefused,
     TooLarge,
 )
+from edge.sync.trust import Trust
 from protocol.acks import ACK_BYTES_MAX
 from protocol.documents import SIGNED_BYTES_MAX, Name
 
@@ -147,7 +148,7 @@ class HttpsRoad:
         base_url: str,
         gateway: str,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: ssl.SSLContext | Trust | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         self._base_url = base_url
@@ -156,11 +157,14 @@ class HttpsRoad:
         # The session watches for progress; these are only the end of what it does not see (DNS, a pool).
         self._timeout = httpx.Timeout(timeout_s, write=None, read=None)
 
+    def _context(self) -> ssl.SSLContext | None:
+        return self._tls.context() if isinstance(self._tls, Trust) else self._tls
+
     @asynccontextmanager
     async def link(self, will: Status) -> AsyncIterator[HttpsLink]:  # noqa: ARG002 - nobody speaks for us here
         """Hand out a client; connecting happens with the first request."""
         transport = httpx.AsyncHTTPTransport(
-            verify=self._tls or True, limits=httpx.Limits(max_connections=_CONNECTIONS_MAX)
+            verify=self._context() or True, limits=httpx.Limits(max_connections=_CONNECTIONS_MAX)
         )
         try:
             client = httpx.AsyncClient(

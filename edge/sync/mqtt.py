@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
     from edge.config import CloudSettings
     from edge.identity import Identity
+    from edge.sync.trust import Trust
 
 _INCOMING_MAX = 256
 _OUTGOING_MAX = 16
@@ -63,13 +63,13 @@ class MqttSettings:
     version: int = 5
     keepalive_s: int = 30
     timeout_s: float = 10.0
-    tls: ssl.SSLContext | None = None
+    trust: Trust | None = None
 
 
-def mqtt_settings(cloud: CloudSettings, identity: Identity) -> MqttSettings | None:
+def mqtt_settings(cloud: CloudSettings, identity: Identity, trust: Trust) -> MqttSettings | None:
     """Where the broker is: as configured, else as the claim said; None if neither names one.
 
-    Raises ConfigError if the password or the certificates cannot be read.
+    `trust` is used if TLS is configured. Raises ConfigError if the password cannot be read.
     """
     offered = identity.mqtt
     host = cloud.mqtt_host or (offered.host if offered else "")
@@ -85,16 +85,8 @@ def mqtt_settings(cloud: CloudSettings, identity: Identity) -> MqttSettings | No
         username=username or None,
         password=password or None,
         version=cloud.mqtt_version,
-        tls=tls_context(cloud.ca_file) if cloud.mqtt_tls else None,
+        trust=trust if cloud.mqtt_tls else None,
     )
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Trust `ca_file`, or what the system trusts. Raises ConfigError."""
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise ConfigError(f"`ca_file` {ca_file} cannot be used: {error}", code="config.value") from error
 
 
 def _password(file: Path) -> str:
@@ -270,7 +262,7 @@ class MqttRoad:
             clean_start=True if five else MQTT_CLEAN_START_FIRST_ONLY,
             will=aiomqtt.Will(topic(settings.gateway, Lane.STATUS), write_status(will), 1, retain=True),
             keepalive=settings.keepalive_s,
-            tls_context=settings.tls,
+            tls_context=None if settings.trust is None else settings.trust.context(),
             timeout=settings.timeout_s,
             max_queued_incoming_messages=_INCOMING_MAX,
             max_queued_outgoing_messages=_OUTGOING_MAX,

@@ -1,0 +1,40 @@
+"""Whom TLS believes: our own authority's file or the system's, and dates only while the clock can tell them.
+
+A gateway whose battery-less clock says 1970 must still reach its cloud, not least to learn the time. So
+chain and name are always checked, dates only while the clock is synchronised; what travels is signed anyway.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from edge.errors import ConfigError
+from protocol.records import ClockQuality
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.clock import Clock
+
+NO_CHECK_TIME = 0x200000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
+
+
+class Trust:
+    """Gives the TLS context for a connection that begins now. Raises ConfigError if `ca_file` is unusable."""
+
+    def __init__(self, ca_file: Path | None, clock: Clock) -> None:
+        self._clock = clock
+        try:
+            self._context = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise ConfigError(f"`ca_file` {ca_file} cannot be used: {error}", code="config.value") from error
+
+    def context(self) -> ssl.SSLContext:
+        """One context, whose connections from now on look at dates or do not."""
+        flags = int(self._context.verify_flags) & ~NO_CHECK_TIME
+        if self._clock.quality() is not ClockQuality.SYNCED:
+            flags |= NO_CHECK_TIME
+        self._context.verify_flags = ssl.VerifyFlags(flags)
+        return self._context
