@@ -222,8 +222,10 @@ def _damaged_source(
 ) -> carry.Source:
     found = stack.enter_context(Salvage(one.path, site.disk, site.gateway, one.epoch))
     starts = {0: genesis_digest(site.gateway, one.epoch)}
-    state, after, counted_from = one.state or found.state, 0, None
+    state, after, counted_from = one.state or next(iter(found.states), None), 0, None
     if state is not None:
+        for older in found.states:  # what SQLite still reads may be from before the last pruning
+            starts.setdefault(older.anchor_seq, older.anchor_digest)
         starts[state.anchor_seq] = state.anchor_digest
         known = starts.get(state.acked) == state.acked_digest or found.holds(state.acked, state.acked_digest)
         after = state.acked if known and not everything else 0

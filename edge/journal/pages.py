@@ -41,11 +41,12 @@ class PageFile:
         """The same of every older image of a page: what is damaged in the newest may be whole there."""
         for page in self._stale_pages():
             yield from rows_in(page, self._page)
+            yield from rows_in(page, self._main_page)
 
-    def state(self, gateway: str, epoch: int) -> State | None:
-        """The newest that looks like this gateway's and epoch's row of facts."""
-        pages = itertools.chain(self._newest_pages(), self._stale_pages())
-        return next((state for page in pages for state in states_in(page, gateway, epoch)), None)
+    def states(self, gateway: str, epoch: int) -> Iterator[State]:
+        """All that looks like this gateway's and epoch's row of facts, the newest first."""
+        for page in itertools.chain(self._newest_pages(), self._stale_pages()):
+            yield from states_in(page, gateway, epoch)
 
     def _newest_pages(self) -> Iterator[bytes]:
         beyond = (number for number in self._newest if number > self._pages)
@@ -56,7 +57,7 @@ class PageFile:
         for frame in self._frames:
             yield read_block(self._wal, PAGE_BYTES, frame.offset)
         for number in self._newest:
-            yield read_block(self._main, PAGE_BYTES, (number - 1) * PAGE_BYTES)
+            yield self._main_page(number)
 
     def close(self) -> None:
         """Close both files."""
@@ -66,8 +67,9 @@ class PageFile:
 
     def _page(self, number: int) -> bytes:
         offset = self._newest.get(number)
-        if offset is not None:
-            page = read_block(self._wal, PAGE_BYTES, offset)
-        else:
-            page = read_block(self._main, PAGE_BYTES, (number - 1) * PAGE_BYTES)
-        return page.ljust(PAGE_BYTES, b"\0")
+        if offset is None:
+            return self._main_page(number)
+        return read_block(self._wal, PAGE_BYTES, offset).ljust(PAGE_BYTES, b"\0")
+
+    def _main_page(self, number: int) -> bytes:
+        return read_block(self._main, PAGE_BYTES, (number - 1) * PAGE_BYTES).ljust(PAGE_BYTES, b"\0")

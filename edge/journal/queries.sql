@@ -88,8 +88,9 @@ DELETE FROM quarantined WHERE seq <= :seq;
 UPDATE journal SET settled_ms = :server_time_ms WHERE settled_ms IS NULL;
 
 -- name: salvage_table
--- In a file of its own, so that memory does not bound what can be saved.
-CREATE TABLE found (seq INTEGER, digest BLOB, stale INTEGER, data BLOB, PRIMARY KEY (seq, digest, stale)) WITHOUT ROWID;
+-- In a file of its own, so that memory does not bound what can be saved. A torn page may show the right digest
+-- behind wrong data, so that data is part of the key.
+CREATE TABLE found (seq INTEGER, digest BLOB, stale INTEGER, data BLOB, PRIMARY KEY (seq, stale, digest, data)) WITHOUT ROWID;
 
 -- name: salvage_row
 INSERT OR IGNORE INTO found (seq, digest, stale, data) VALUES (?, ?, ?, ?);

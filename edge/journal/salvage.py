@@ -6,6 +6,7 @@ recomputed; or, when its own stored digest was hit, if the next row confirms the
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import apsw
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from edge.journal.filesystem import FileSystem
     from edge.journal.store import Row, State
 
+_STATES_MAX = 1000
 _CANDIDATES_MAX = 8
 """Previous digests tried for one row; two is what damage leaves, more is only noise."""
 
@@ -39,8 +41,8 @@ class Intact(NamedTuple):
 class Salvage:
     """Rows found in the pages of a file nobody has open, sorted in a scratch file beside it.
 
-    Damage of any kind only means fewer rows; nothing is raised because of it. `state` is what looks like the
-    row of facts of this gateway's epoch, None if nothing does. Use as a context manager.
+    Damage of any kind only means fewer rows; nothing is raised because of it. `states` are what looks like
+    the row of facts of this gateway's epoch, the newest first. Use as a context manager.
     """
 
     def __init__(self, path: Path, disk: FileSystem, gateway: str, epoch: int) -> None:
@@ -52,19 +54,19 @@ class Salvage:
             database.pragma(self._sorted, "journal_mode", "OFF")
             database.pragma(self._sorted, "synchronous", 0)
             self._sorted.execute(QUERIES["salvage_table"])
-            self.state = self._collect(path, gateway, epoch)
+            self.states = self._collect(path, gateway, epoch)
         except BaseException:
             self._sorted.close(True)
             raise
 
-    def _collect(self, path: Path, gateway: str, epoch: int) -> State | None:
+    def _collect(self, path: Path, gateway: str, epoch: int) -> list[State]:
         pages = PageFile(path, wal_frames(path, self._disk), self._disk)
         try:
             with self._sorted:
                 for stale, rows in enumerate((pages.rows(), pages.stale_rows())):
                     found = ((seq, digest, stale, data) for seq, data, digest in rows)
                     self._sorted.executemany(QUERIES["salvage_row"], found)
-            return pages.state(gateway, epoch)
+            return list(itertools.islice(pages.states(gateway, epoch), _STATES_MAX))
         finally:
             pages.close()
 

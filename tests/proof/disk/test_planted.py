@@ -42,6 +42,14 @@ def test_with_every_safeguard_in_place_nothing_is_found(path: str) -> None:
     assert crashes(path, 60) == []
 
 
+def test_a_record_is_not_lost_when_the_log_that_tells_what_was_pruned_is_torn() -> None:
+    assert crashes("vpd", 150) == []
+
+
+def test_a_record_is_not_lost_when_a_torn_page_shows_its_digest_behind_other_data() -> None:
+    assert crashes("BrG", 150) == []
+
+
 @pytest.mark.parametrize("sequence", ["va", "ka"])
 def test_with_every_safeguard_in_place_no_fault_is_fatal(sequence: str) -> None:
     assert faults(sequence) == []
