@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 _STOP_S = 15.0
 _LOOK_S = 0.05
+_PORTS = range(12_000, 32_000)
+_PORT_TRIES_MAX = 100
 
 
 class StartError(RuntimeError):
@@ -23,11 +27,17 @@ class StartError(RuntimeError):
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A TCP port on loopback that nobody listens on now.
+
+    From below those that the kernel gives to outgoing connections: else one of these may sit on it when its
+    owner starts, or comes back after it was killed. Raises StartError if none is found.
+    """
+    for _ in range(_PORT_TRIES_MAX):
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise StartError(f"no free port among {_PORT_TRIES_MAX} tried from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 def program(name: str) -> str:

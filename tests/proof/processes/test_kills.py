@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from cloud.kit.embedded import EmbeddedPostgres
-from deploy.local.processes import wait_until
+from deploy.local.processes import free_port, wait_until
 from tests.proof.processes.calls import CALLED, CALLS_MAX
 from tests.proof.processes.kills import KILLED, merge
 from tests.proof.processes.recovery import Watch, percentile
@@ -110,3 +110,8 @@ def test_an_empty_outbox_is_all_there_is_to_wait_for_once_everybody_went_home() 
     assert watch.waits()
     watch._seen("one", 10, 10)
     assert not watch.waits()
+
+
+def test_no_outgoing_connection_can_sit_on_the_port_of_a_process_that_was_killed() -> None:
+    first, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    assert max(free_port() for _ in range(200)) < int(first)
