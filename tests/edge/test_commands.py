@@ -328,6 +328,7 @@ def test_a_courier_frees_the_outbox_and_brings_documents(box: Box, beside: bool)
         "documents": 1,
         "refused": 0,
         "new_epoch": False,
+        "everything": False,
         "cut": False,
     }
     known = load_identity(box.data)

@@ -9,6 +9,7 @@ from tests.proof.disk.faults import FAULTS
 from tests.proof.disk.flips import FLIPS
 from tests.proof.endurance.offline import ENDURANCE
 from tests.proof.full_disk.cycles import FULL_DISK
+from tests.proof.fuzz.fuzzing import FUZZ
 from tests.proof.histories.deliveries import DELIVERIES
 from tests.proof.histories.equivalence import EQUIVALENCE
 from tests.proof.link_security.matrix import LINK_SECURITY
@@ -38,6 +39,7 @@ ROWS: tuple[Row, ...] = (
     CLOCKS,
     HERD,
     BREAKER,
+    FUZZ,
     RESTORE,
     LINK_SECURITY,
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -124,6 +124,7 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(ProtocolError, _answer)
     for lost in (OperationalError, InterfaceError, PoolTimeoutError):
         app.add_exception_handler(lost, _database_away)
+    app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -178,6 +179,13 @@ async def _database_away(request: Request, error: Exception) -> Response:
     )
     headers = {"Retry-After": "2"}
     return problem_response(trace_id_of(request), 503, "database.unavailable", detail, headers=headers)
+
+
+async def _unstorable(request: Request, error: Exception) -> Response:
+    """A value that no column can hold, such as text with a NUL: whatever was begun has been rolled back."""
+    reason = str(getattr(error, "orig", error)).partition("\n")[0][:200]
+    detail = f"a value of this request cannot be stored: {reason}; nothing was changed"
+    return problem_response(trace_id_of(request), 422, "request.unstorable", detail)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -254,3 +254,9 @@ def parts_of(cloud: Cloud) -> Parts:
         state.gateways_changed,
         lambda: None,
     )
+
+
+async def test_text_that_the_database_cannot_hold_is_refused_and_is_no_failure_of_ours(cloud: Cloud) -> None:
+    answer = await cloud.operator.get("/v1/materials/%00/rates")
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "request.unstorable"
