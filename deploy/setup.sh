@@ -5,9 +5,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-PROGRAMS="mosquitto chromium"
-# Devanagari for the kiosk, and what the browser tests' driver is linked against.
-LIBRARIES="fonts-noto-core libatomic1"
+PROGRAMS="mosquitto chromium strace"
+# Devanagari for the kiosk, what the browser tests' driver is linked against, and links that lose packets.
+LIBRARIES="fonts-noto-core libatomic1 nftables iproute2"
 
 install_packages() {
     command="apt-get install -y --no-install-recommends $*"
