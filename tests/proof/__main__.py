@@ -95,6 +95,8 @@ def _prove(
 
 
 def _say(row: Row, result: Result) -> None:
+    if result.figures:
+        console.print(f"{row.id}: {scorecard.spelled(result.figures)}", highlight=False, markup=False)
     for violation in result.kept[:10]:
         console.print(f"[bold red]{row.id} is broken:[/] {escape(violation.what)}", highlight=False)
         console.print(
