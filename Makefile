@@ -16,9 +16,9 @@ setup: .venv/ready ## the virtual environment, from the hashed lock
 demo: .venv/ready ## three drop points on simulated devices against a real cloud; ARGS="--headless --seconds 60 --outage"
 	@$(BIN)/reloop-demo $(ARGS)
 
-test: .venv/ready ## every test; ARGS="-k journal" for some
+test: .venv/ready ## every test, on every core; ARGS="-k journal" for some, ARGS="-n 0" one after the other
 	@deploy/setup.sh programs
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 coverage: .venv/ready ## every branch of the core is executed: protocol, journal, sync, ingest, ledger
 	@deploy/setup.sh programs
