@@ -7,6 +7,7 @@ starts a whole one again. Owns no rule of its own.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 import secrets
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("reloop.agent")
 _HEARTBEAT_S = 5.0
 _HOUSEKEEPING_S = 30.0
+_CHECK_ROUNDS_MAX = 120
+"""Rounds of housekeeping after which the chain is checked although the outbox is being drained: an hour."""
 _NO_SCALE = ScaleView("absent", None, None, False, float("inf"), "flag", "no [scale] is configured")
 
 
@@ -147,20 +150,32 @@ class Agent:
             await self._clock.sleep(min(_HEARTBEAT_S, self._notifier.watchdog_s or _HEARTBEAT_S))
 
     async def _housekeeping(self) -> None:
-        """Prune what is synced and old, watch the disk, check the whole chain once in the background."""
-        await self._check_chain()
-        while True:
-            try:
-                await self._core.journal.prune()
-            except (JournalError, OSError) as error:
-                self._core.traffic.alarm("journal.prune")
-                _LOGGER.warning("nothing can be pruned: %s", error)
+        """Prune what is synced and old, watch the disk, check the whole chain once in the background.
+
+        Room comes first: without it nobody can weigh. The check waits until nothing is being drained, for it
+        takes the processor's time, but not for ever.
+        """
+        journal, acked, checked = self._core.journal, -1, False
+        for rounds in itertools.count():
+            await self._prune()
+            quiet = journal.acked in {acked, journal.head}
+            if not checked and (quiet or rounds >= _CHECK_ROUNDS_MAX):
+                await self._check_chain()
+                checked = True
+            acked = journal.acked
             await self._clock.sleep(_HOUSEKEEPING_S)
+
+    async def _prune(self) -> None:
+        try:
+            await self._core.journal.prune()
+        except (JournalError, OSError) as error:
+            self._core.traffic.alarm("journal.prune")
+            _LOGGER.warning("nothing can be pruned: %s", error)
 
     async def _check_chain(self) -> None:
         try:
             sound = (await self._core.journal.check_rest()).ok
-        except JournalError:
+        except (JournalError, OSError):
             sound = False
         if not sound:
             self._core.traffic.alarm("journal.check")
