@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edge.journal import files
-from edge.journal.salvage import Intact
 from edge.journal.store import Store
 from protocol.bodies import RecordCarried
 from protocol.errors import RecordError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from edge.clock import Clock
     from edge.journal.filesystem import FileSystem
+    from edge.journal.salvage import Intact
     from edge.journal.store import Row, State
 
 _ROWS_A_COMMIT: Final = 1000
@@ -110,10 +110,3 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
             chunk = []
     if chunk:
         yield chunk
-
-
-def with_previous(rows: Iterable[Row], previous: bytes) -> Iterator[Intact]:
-    """Rows of an intact file as the chain has them; `previous` is the digest before the first."""
-    for seq, data, digest in rows:
-        yield Intact(seq, previous, data, digest)
-        previous = digest

@@ -14,7 +14,7 @@ import apsw
 
 from edge.errors import JournalError
 from edge.journal import carry, database, files
-from edge.journal.salvage import Salvage
+from edge.journal.salvage import Salvage, verified
 from edge.journal.statements import QUERIES
 from edge.journal.store import (
     Reader,
@@ -175,7 +175,7 @@ def next_epoch(
             elif one.damage:
                 sources.append(_damaged_source(stack, one, site, everything, lost))
             else:
-                sources.append(_whole_source(stack, one, site.disk, everything))
+                sources.append(_whole_source(stack, one, site.disk, everything, lost))
         store, carried = carry.build(site.directory, state, sources, site.clock, site.disk)
     return store, Birth(reason, carried, lost.count)
 
@@ -205,16 +205,17 @@ def _newborn(site: Site, epoch: int, generation: int, reason: str, before: Seque
     )
 
 
-def _whole_source(stack: ExitStack, one: _Examined, disk: FileSystem, everything: bool) -> carry.Source:
-    state = one.state
-    if state is None:
-        raise JournalError(f"{one.path} was not examined", code="journal.failed")
+def _whole_source(
+    stack: ExitStack, one: _Examined, disk: FileSystem, everything: bool, lost: _Lost
+) -> carry.Source:
+    """What is beyond the acknowledged mark was examined; what is before it is carried if the chain holds."""
     reader = Reader(one.path, disk)
     stack.callback(reader.close)
+    state = reader.state
     after = state.anchor_seq if everything else max(state.acked, state.anchor_seq)
     previous = state.anchor_digest if after == state.anchor_seq else state.acked_digest
-    rows = reader.rows(after + 1, reader.head(after))
-    return carry.Source(one.epoch, carry.with_previous(rows, previous), salvaged=False)
+    rows = verified(reader.rows(after + 1, reader.head(after)), {after: previous})
+    return carry.Source(one.epoch, lost.between(rows, after), salvaged=False)
 
 
 def _damaged_source(
