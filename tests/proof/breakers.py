@@ -6,6 +6,7 @@ import datetime
 import random
 from typing import TYPE_CHECKING
 
+import pytest
 import time_machine
 
 from tests.proof.row import Part, Row, Task, Violation
@@ -50,7 +51,7 @@ def _walk(key: str) -> Part:
                     wall.move_to(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC))
                 walk(pair, chance)
                 pair.compare()
-            except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
+            except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - whatever goes wrong is a finding
                 found = Violation(key, f"step {step}: {type(error).__name__}: {error}")
                 return Part(step + 1, [found], {"transitions": len(pair.heard)})
     return Part(STEPS, (), {"transitions": len(pair.heard)})
