@@ -222,9 +222,9 @@ class MqttRoad:
         self._settings = settings
 
     @asynccontextmanager
-    async def link(self, will: Status) -> AsyncIterator[MqttLink]:
+    async def link(self, will: Status, silence_s_max: float) -> AsyncIterator[MqttLink]:
         """Connect, subscribe to acks and documents, hand out the link. Raises RoadError, RoadRefused."""
-        client = self._client(will)
+        client = self._client(will, silence_s_max)
         try:
             async with client:
                 try:
@@ -247,7 +247,7 @@ class MqttRoad:
             if any(_code(code) >= _REFUSED for code in granted):
                 raise RoadRefused(f"the broker refuses to subscribe us to {name}")
 
-    def _client(self, will: Status) -> _Client:
+    def _client(self, will: Status, silence_s_max: float) -> _Client:
         settings = self._settings
         five = settings.version == aiomqtt.ProtocolVersion.V5.value
         return _Client(
@@ -263,7 +263,7 @@ class MqttRoad:
             will=aiomqtt.Will(topic(settings.gateway, Lane.STATUS), write_status(will), 1, retain=True),
             keepalive=settings.keepalive_s,
             tls_context=None if settings.trust is None else settings.trust.context(),
-            timeout=settings.timeout_s,
+            timeout=max(settings.timeout_s, silence_s_max),
             max_queued_incoming_messages=_INCOMING_MAX,
             max_queued_outgoing_messages=_OUTGOING_MAX,
         )

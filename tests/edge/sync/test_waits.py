@@ -52,7 +52,7 @@ class RoadDown(AbstractAsyncContextManager["Link"]):
         self.name, self._clock, self._up_s = name, clock, up_s
         self.tries_s: list[float] = []
 
-    def link(self, will: Status) -> AbstractAsyncContextManager[Link]:
+    def link(self, will: Status, silence_s_max: float) -> AbstractAsyncContextManager[Link]:
         return self
 
     async def __aenter__(self) -> Link:
@@ -112,7 +112,9 @@ async def test_what_is_delivered_pays_for_later_retries(gateway: Gateway) -> Non
 
 async def test_a_closed_connections_number_is_not_watched_for_its_successor() -> None:
     """aiomqtt watches a turn later: by then the number may be the next one's, and the loop would spin."""
-    client = MqttRoad(MqttSettings(GATEWAY, "127.0.0.1", 1, None, None))._client(Status(False, GATEWAY, 1, 1))
+    client = MqttRoad(MqttSettings(GATEWAY, "127.0.0.1", 1, None, None))._client(
+        Status(False, GATEWAY, 1, 1), 3.0
+    )
     near, far = socket.socketpair()
     number = near.fileno()
     client._on_socket_register_write(client._client, None, near)
