@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _COMFORT = 2
 """Times `free_bytes_min` below which synced records are given up early."""
 
+_EVIDENCE_PART = 8
+"""The part of the folder's budget that evidence of damage may take beside it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -59,6 +62,10 @@ class Disk:
     def over_budget(self) -> bool:
         """Whether the folder takes more than it may."""
         return self._taken_bytes() > self._settings.disk_budget_bytes
+
+    def evidence_bytes_max(self) -> int:
+        """What files set aside may take of which nothing is missing; nothing where room is short."""
+        return 0 if self.tight() else self._settings.disk_budget_bytes // _EVIDENCE_PART
 
     def tight(self) -> bool:
         """Whether synced records should go before their time."""

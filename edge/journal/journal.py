@@ -382,6 +382,11 @@ class Journal:
             self._with_room(self._store.checkpoint)
         return gone
 
+    def take_forgotten(self) -> list[str]:
+        """Names of files that were set aside and then removed, each told once; from any thread."""
+        forgotten = self._retention.forgotten
+        return [forgotten.popleft() for _ in range(len(forgotten))]
+
     def _pruned(self) -> int:
         with telling():
             return self._retention.step(self._store)
