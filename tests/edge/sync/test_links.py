@@ -103,6 +103,33 @@ async def test_a_broker_that_never_answers_the_connection_is_a_failure(
             assert sync.road is None
 
 
+@pytest.mark.parametrize("said", [b"", b"\x20\x03\x00\x00\x00"], ids=["at once", "before it subscribed us"])
+async def test_weighings_do_not_wait_for_a_broker_that_hung_up_while_the_link_was_being_opened(
+    gateway: Gateway, said: bytes
+) -> None:
+    """Each reset of a flapping link cost ten seconds, in which it was up again."""
+    await gateway.fill(3)
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(said)
+        await writer.drain()
+        if said:
+            await reader.readuntil(b"/ack")
+        writer.close()
+
+    broker = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = broker.sockets[0].getsockname()[1]
+    quick = BreakerSettings(outcomes_min=1, open_s=60)
+    async with (
+        broker,
+        web(cloud_answer(gateway.cloud)) as url,
+        syncing(gateway, mqtt(port, timeout_s=1000.0), HttpsRoad(url, GATEWAY), settings=quick) as sync,
+    ):
+        await until(lambda: gateway.journal.acked == 3)
+        assert sync.road == "https"
+
+
 @pytest.mark.parametrize("status", [500, 502, 503])
 async def test_a_cloud_that_fails_opens_the_breaker_of_its_road(gateway: Gateway, status: int) -> None:
     await gateway.fill(3)
