@@ -21,7 +21,7 @@ from tests.proof.scorecard import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FRAME = {f"tests/proof/{name}.py" for name in ("row", "rows", "runner", "scorecard", "__main__")}
+FRAME = {f"tests/proof/{name}.py" for name in ("row", "rows", "runner", "ending", "scorecard", "__main__")}
 """Carries cases to processes and counts what they find; see `Row`."""
 _OURS = ("edge", "cloud", "protocol", "deploy", "firmware_sim", "tests")
 _PROGRAMS: dict[str, str] = {
