@@ -14,7 +14,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Keyed, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +29,6 @@ def _split(count: int, seed: int) -> Sequence[Task]:
     begins = range(0, count, _CYCLES_A_TASK)
     shares = [min(_CYCLES_A_TASK, count - begin) for begin in begins]
     return [Task(share, {"key": f"{share}.{seed}.{number}"}) for number, share in enumerate(shares)]
-
-
-def _run(task: Task, tick: Tick) -> Part:
-    return cycled(task.work["key"], tick)
-
-
-def _replay(key: str) -> Part:
-    return cycled(key, lambda _: None)
 
 
 def cycled(key: str, tick: Tick) -> Part:
@@ -69,7 +61,7 @@ FULL_DISK = Row(
     shallow=5,
     deep=200,
     split=_split,
-    run=_run,
-    replay=_replay,
+    run=Keyed(cycled).run,
+    replay=Keyed(cycled).replay,
     at_once=2,
 )  # fmt: skip

@@ -18,7 +18,7 @@ from tests.bench.site import add_citizens
 from tests.bench.visits import fill
 from tests.proof.lossy.chaos import Chaos, Weather
 from tests.proof.lossy.tunnel import Tunnel, possible
-from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Keyed, Part, Row, Task, Violation
 from tests.system.exports import assert_agree, assert_sound
 
 if TYPE_CHECKING:
@@ -59,14 +59,6 @@ def _split(count: int, seed: int) -> Sequence[Task]:
     names = CONDITIONS if count >= _ALL_FROM else (_SHALLOW,)
     share = -(-count // len(names))
     return [Task(share, {"key": f"{name}.{share}.{seed}"}) for name in names]
-
-
-def _run(task: Task, tick: Tick) -> Part:
-    return drained(task.work["key"], tick)
-
-
-def _replay(key: str) -> Part:
-    return drained(key, lambda _: None)
 
 
 def drained(key: str, tick: Tick) -> Part:
@@ -184,7 +176,7 @@ LOSSY = Row(
     shallow=1_000,
     deep=90_000,
     split=_split,
-    run=_run,
-    replay=_replay,
+    run=Keyed(drained).run,
+    replay=Keyed(drained).replay,
     at_once=2,
 )  # fmt: skip
