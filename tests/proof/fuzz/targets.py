@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -104,17 +103,14 @@ def _rdm(data: bytes) -> object:
     return [*reader.feed(data, 1.0), *reader.idle(9.0)]
 
 
-@cache
-def _folder() -> Path:
-    """One file in memory for all configurations of this process."""
-    shared = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="reloop-fuzz-", dir=shared if os.access(shared, os.W_OK) else None))
-
-
 def _config(data: bytes) -> object:
-    path = _folder() / "edge.toml"
-    path.write_bytes(data)
-    return load_settings(path)
+    """A file of its own, in memory, that is gone with its last descriptor."""
+    file = os.memfd_create("edge.toml")
+    try:
+        os.write(file, data)
+        return load_settings(Path(f"/proc/self/fd/{file}"))
+    finally:
+        os.close(file)
 
 
 def _environment(data: bytes) -> object:
