@@ -45,6 +45,10 @@ def new_id() -> UUID:
         (psycopg.errors.NumericValueOutOfRange, UnfitError),
         (psycopg.errors.CheckViolation, UnfitError),
         (psycopg.errors.ProgramLimitExceeded, UnfitError),
+        (psycopg.errors.UndefinedFunction, UnfitError),  # a number too long for an argument
+        (psycopg.errors.InsufficientPrivilege, DatabaseError),
+        (psycopg.errors.FeatureNotSupported, DatabaseError),
+        (psycopg.errors.InvalidSqlStatementName, DatabaseError),
         (psycopg.errors.AdminShutdown, DatabaseError),
         (psycopg.errors.DiskFull, DatabaseError),
     ],
