@@ -204,7 +204,7 @@ async def test_of_two_who_retry_a_record_at_once_one_applies_it(bench: Bench) ->
         bench.model.add_rate("steel", datetime(2020, 1, 1, tzinfo=UTC), 2_000)
         (held,) = (UUID(bytes=each) for each in bench.model.tables.quarantine)
         outcomes = await asyncio.gather(*(ingest.retry([held]) for _ in range(3)))
-    assert outcomes == [{held: None}] * 3
+    assert sorted(outcomes, key=len) == [{}, {}, {held: None}]
     assert bench.model.balance("citizen", PSEUDONYM) == 2_000
 
 
