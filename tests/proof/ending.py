@@ -14,6 +14,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 END_S = 90.0
 """How long a worker may take to stop what it has started; then it is ended as it is."""
 
+KILL_S = 10.0
+"""How long what is left then may take to end by itself."""
 
 _told = threading.Event()
 
@@ -69,8 +73,7 @@ def ending_here() -> Iterator[None]:
         yield
     finally:
         if _told.is_set():
-            atexit._run_exitfuncs()
-            os._exit(128 + signal.SIGTERM)
+            _leave()
 
 
 def _follow(parent: Connection) -> None:
@@ -80,4 +83,17 @@ def _follow(parent: Connection) -> None:
     assert main is not None
     signal.pthread_kill(main, signal.SIGTERM)  # to this thread: another would not wake it from a system call
     time.sleep(END_S)
+    _leave()
+
+
+def _leave() -> None:
+    """End this worker, and first what it should have stopped itself."""
+    atexit._run_exitfuncs()
+    left = psutil.Process().children(recursive=True)
+    for each in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.terminate()
+    for each in psutil.wait_procs(left, timeout=KILL_S)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
     os._exit(128 + signal.SIGTERM)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from deploy.local.processes import listening
+from deploy.local.stack import Cloud, Stack
 from tests.proof.scorecard import ROOT
 
 UP_S = 120.0
@@ -54,3 +57,17 @@ def _command(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
+
+
+class Interrupted(Cloud):
+    def start_cloud(self) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_stack_that_is_interrupted_while_it_starts_leaves_no_broker_running() -> None:
+    with tempfile.TemporaryDirectory(prefix="rl-") as name:
+        stack = Stack(Path(name))
+        stack.cloud = Interrupted(Path(name))
+        with pytest.raises(KeyboardInterrupt), stack:
+            pass
+        assert not listening(stack.cloud.broker.port)
