@@ -49,8 +49,8 @@ _STRIKES = dict.fromkeys(LOSSES, "lost") | {
     "resets": "resets",
     "flapping": "downs",
 }
-_STILL_S_MAX = 240.0
-"""Progress never stops for longer: twice a breaker's rest and the longest wait for a retry, with jitter."""
+_STILL_S_MAX = 600.0
+"""Progress never stops for longer: on a flapping link several trials of an opened breaker may fail in turn."""
 _RECORDS_A_VISIT = 3
 _LOOK_S = 0.05
 
