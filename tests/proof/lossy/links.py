@@ -50,7 +50,7 @@ _STRIKES = dict.fromkeys(LOSSES, "lost") | {
     "flapping": "downs",
 }
 _STILL_S_MAX = 600.0
-"""Progress never stops for longer: on a flapping link several trials of an opened breaker may fail in turn."""
+"""Progress never stops for longer: on a flapping link several trials of a breaker may fail in turn."""
 _RECORDS_A_VISIT = 3
 _LOOK_S = 0.05
 
