@@ -174,7 +174,7 @@ LOSSY = Row(
     covers=(*PROGRAMS, "tests/proof/lossy", "tests/bench/site.py", "tests/bench/visits.py",
             "tests/system/exports.py", "tests/system/intake.py"),
     shallow=1_000,
-    deep=90_000,
+    deep=100_000,
     split=_split,
     run=Keyed(drained).run,
     replay=Keyed(drained).replay,
