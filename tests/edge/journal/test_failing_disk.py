@@ -17,13 +17,13 @@ from edge.journal.filesystem import FileSystem, OpenFile
 from edge.journal.opening import Site as Place
 from edge.journal.opening import examine_all, next_epoch
 from protocol.bodies import GatewayStopped
+from tests.edge.hand_clock import HandClock
 from tests.edge.journal.site import (
     BOOT,
     DAY_MS,
     GATEWAY,
     NOW_MS,
     SMALL,
-    HandClock,
     Site,
     crash,
     visits,
