@@ -95,7 +95,7 @@ async def test_a_quarantine_full_of_what_no_version_knows_keeps_nobodys_weighing
         async with Ingest(
             PostgresStorage(site.url), site.keyring, SystemClock(), secrets.token_bytes
         ) as started:
-            await until(lambda: site.one(WAITERS) == 1)
+            await until(lambda: site.one(WAITERS) >= 1)  # the site's own may have just begun
             reply = await started.submit(site.gateway.frame(), "https", None)
     assert reply.ack is not None
     assert site.balance(PSEUDONYM) == 12_000
