@@ -150,8 +150,10 @@ class Storm:
             self._site.count("replays")
             self._network.replay(gateway)
         elif kind == "forgery":
-            self._site.count("forged frames")
+            self._site.count("forgeries")
             self._network.forged(gateway, forged_frame(gateway, self._chance.randrange(1_000)))
+            weather.forged.add(gateway)
+            self._after(weather.forged.discard, gateway)
 
     def _after(self, then: Any, *arguments: object) -> None:
         asyncio.get_running_loop().call_later(self._chance.expovariate(1 / 5.0), then, *arguments)

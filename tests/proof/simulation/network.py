@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edge.sync.roads import AckArrived, RoadError, RoadName, RoadRefused
+from tests.proof.simulation.forgery import forged_ack
 
 if TYPE_CHECKING:
     import random
@@ -44,6 +45,8 @@ class Weather:
     cut: set[str] = field(default_factory=set)
     """Gateways that reach nobody."""
     cut_https: set[str] = field(default_factory=set)
+    forged: set[str] = field(default_factory=set)
+    """Gateways that a stranger answers, in the cloud's name, before the cloud can."""
     broker_up: bool = True
     outage: bool = False
     """Nobody reaches anybody."""
@@ -54,6 +57,7 @@ class Weather:
         self.loss = self.repeat = self.stray = self.spoil = self.puback_lost = 0.0
         self.cut.clear()
         self.cut_https.clear()
+        self.forged.clear()
         self.broker_up = True
         self.outage = False
 
@@ -106,6 +110,8 @@ class Network:
 
     def published(self, gateway: str, data: bytes) -> None:
         """The broker took a frame."""
+        if gateway in self.weather.forged and (ack := forged_ack(data)) is not None:
+            self._later(self._deliver_down, gateway, ack)
         self._frames.setdefault(gateway, deque(maxlen=REPLAYS_MAX)).append(data)
         for copy in self._copies(data):
             self._later(self._deliver_up, gateway, copy)
