@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, assert_never
 
 from edge.errors import SyncError
 from edge.files import sync_folder
@@ -165,8 +165,8 @@ async def _take(item: Item, data: bytes, sender: Sender, wiring: Wiring, result:
                 await _acknowledge(data, sender, wiring, result)
             case Item.FRAME | Item.ENROLMENT:
                 result.refused += 1
-    except CourierError:
-        raise
+            case _:
+                assert_never(item)
     except ProtocolError as error:
         wiring.traffic.alarm(error.code)
         result.refused += 1
@@ -183,3 +183,5 @@ async def _acknowledge(data: bytes, sender: Sender, wiring: Wiring, result: Impo
             result.refused += 1
         case AckOutcome.ADVANCED | AckOutcome.REPEATED | AckOutcome.REWOUND:
             pass
+        case _ as unknown:
+            assert_never(unknown)

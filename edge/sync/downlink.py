@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from edge.errors import DirectoryError
 from edge.sync.roads import DocumentArrived, ManifestArrived, PartArrived
@@ -60,6 +60,8 @@ class Documents:
                         await self.apply(name, whole)
                 case PartArrived(name, _):
                     self._alarm("document.unknown")
+                case _:
+                    assert_never(item)
         except (ProtocolError, DirectoryError) as error:
             self._alarm(error.code)
             _LOGGER.warning("a document cannot be used: %s", error)

@@ -27,7 +27,6 @@ from edge.sync.roads import (
     RoadName,
     RoadRefused,
     TakenOver,
-    TooLarge,
 )
 from protocol.documents import Name
 from protocol.status import Status, write_status
@@ -47,7 +46,6 @@ _OUTGOING_MAX = 16
 _REFUSED = 0x80  # from here on: failures
 _NOT_US = {0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C}  # version, client id, password, rights, banned, method
 _TAKEN_OVER = 0x8E
-_TOO_LARGE = 0x95
 _LOGGER = logging.getLogger("reloop.mqtt")
 
 
@@ -212,8 +210,6 @@ class MqttLink:
             except aiomqtt.MqttError as error:
                 raise self._gone(f"publishing to {name} failed: {error}") from error
             refusal = self._client.refusal
-        if refusal == _TOO_LARGE:
-            raise TooLarge(f"the broker takes no message of {len(data)} bytes")
         if refusal is not None:
             raise RoadRefused(f"the broker refuses {name} (0x{refusal:02x}); check this gateway's rights")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from protocol import VERSION
 from protocol.delivery import AckOutcome, Plan, Sender
@@ -147,4 +147,6 @@ async def apply_ack(ack: Ack, sender: Sender, wiring: Wiring) -> AckOutcome:
             wiring.traffic.alarm(f"ack.{outcome}")
         case AckOutcome.STALE | AckOutcome.NEW_EPOCH:
             pass
+        case _:
+            assert_never(outcome)
     return outcome
