@@ -13,10 +13,12 @@ from starlette.responses import Response
 
 from edge.clock import SystemClock
 from edge.directory import Directory
+from edge.sync.courier import import_courier
 from edge.sync.downlink import Documents
 from edge.sync.https import HttpsRoad
 from edge.sync.roads import DocumentArrived, ManifestArrived, PartArrived
 from protocol.bodies import DocumentApplied
+from protocol.courier import Direction, Header, Item, write_header, write_item
 from protocol.documents import ManifestBody, ManifestEntry, build_document, document_digest, split_document
 from protocol.topics import Lane, document_topic, lane_filter
 from tests.edge.directory.signing_cloud import Cloud
@@ -248,3 +250,19 @@ async def test_readers_see_what_was_or_what_is_while_documents_are_swapped(
         await asyncio.sleep(0)
     await swapping
     assert max(seen, default=0) >= 1
+
+
+async def test_documents_come_by_courier_too(
+    gateway: Gateway, documents: Documents, directory: Directory, publisher: Publisher, tmp_path: Path
+) -> None:
+    """Keys first, as the cloud writes them; a manifest among them only says what there is."""
+    gateway = replace(gateway, wiring=replace(gateway.wiring, documents=documents))
+    path = tmp_path / "answer.rlc"
+    with path.open("wb") as stream:
+        write_header(stream, Header(Direction.DOWN, GATEWAY, 1))
+        for data in (publisher.manifest, *publisher.offered.values(), b"none of ours"):
+            write_item(stream, Item.DOCUMENT, data)
+    imported = await import_courier(gateway.wiring, path)
+    assert (imported.documents, imported.refused) == (5, 1)
+    assert directory.digests() == publisher.digests()
+    assert documents.wanted == []
