@@ -209,8 +209,8 @@ async def test_what_the_cloud_holds_back_is_remembered_with_its_reason(gateway: 
     head = await gateway.journal.digest_at(2)
     assert head is not None
     ack = Ack(
-        VERSION, GATEWAY, gateway.journal.epoch, 2, head, None, Verdict.OK, [Quarantined(2, "record.malformed")],
-        4, 1_700_000_000_000, echo,
+        VERSION, GATEWAY, gateway.journal.epoch, 2, head, None, Verdict.OK,
+        [Quarantined(2, "record.malformed")], 4, 1_700_000_000_000, echo,
     )  # fmt: skip
     assert await apply_ack(ack, sender, gateway.wiring) is AckOutcome.ADVANCED
     assert gateway.journal.journal.quarantine() == {2: "record.malformed"}
