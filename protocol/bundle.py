@@ -31,12 +31,16 @@ class BundleError(ProtocolError):
 
 
 class Broker(msgspec.Struct, frozen=True):
-    """Where and as whom this gateway speaks MQTT. `username` and `password` are empty if none are needed."""
+    """Where this gateway speaks MQTT, and by what it knows the broker.
+
+    `root_certificate` (DER) is the only one trusted, `server_name` what the broker's certificate says,
+    whatever the host. The gateway's own certificate comes in its `config` document.
+    """
 
     host: str
     port: int
-    username: str = ""
-    password: str = ""
+    server_name: str
+    root_certificate: bytes
 
 
 class Access(msgspec.Struct, frozen=True):
