@@ -103,7 +103,9 @@ class _Services:
             else None
         )
         self._publisher = (
-            Publisher(runtime.engine, services.documents, services.gateways, mqtt, runtime.clock)
+            Publisher(
+                runtime.engine, services.documents, services.gateways, runtime.door(mqtt), runtime.clock
+            )
             if roles.worker and mqtt is not None
             else None
         )
@@ -116,7 +118,15 @@ class _Services:
         if self._publisher is not None:
             yield "publisher", self._publisher.run()
         if self._roles.worker:
-            work = Housekeeping(runtime.engine, runtime.services.documents, runtime.broker, runtime.clock)
+            services = runtime.services
+            work = Housekeeping(
+                runtime.engine,
+                services.documents,
+                services.certificates,
+                services.alarms,
+                runtime.broker,
+                runtime.clock,
+            )
             yield "housekeeping", work.run()
             yield "times", Times(runtime.engine, runtime.services.clocks, runtime.clock).run()
 

@@ -25,7 +25,7 @@ from cloud.kit.web.pages import Cursor, Limit, Page, decode_cursor, page_of
 from cloud.kit.web.problems import responses
 from cloud.kit.web.services import service
 from cloud.kit.web.work import Reading, Writing
-from protocol.bundle import Access, read_bundle
+from protocol.bundle import Access, Broker, read_bundle
 
 router = APIRouter(prefix="/v1/gateways", tags=["gateways"])
 Service = Annotated[Gateways, Depends(service(Gateways))]
@@ -99,7 +99,7 @@ async def new_gateway_code(gateway: str, gateways: Service, work: Writing, princ
 async def bundle_gateway(
     gateway: str, request: Request, gateways: Service, work: Writing, principal: Writer
 ) -> Response:
-    """A bundle file for `reloop-edge claim --bundle`; earlier codes and passwords become void."""
+    """A bundle file for `reloop-edge claim --bundle`; earlier codes become void."""
 
     async def act(connection: AsyncConnection) -> BundleShown:
         bundle = read_bundle(await gateways.bundle(connection, gateway))
@@ -116,7 +116,7 @@ async def bundle_gateway(
 async def revoke_gateway(
     gateway: str, request: Request, gateways: Service, work: Writing, principal: Writer
 ) -> Response:
-    """Void the gateway's keys and broker login. What it delivered before stays credited."""
+    """Void the gateway's keys and certificates. What it delivered before stays credited."""
 
     async def act(connection: AsyncConnection) -> GatewayShown:
         return _shown(gateways, await gateways.revoke(connection, gateway))
@@ -143,11 +143,17 @@ def _backlog(birth: dict[str, Any] | None) -> int | None:
 
 
 def _access(access: Access) -> AccessShown:
-    mqtt = access.mqtt
     return AccessShown(
         gateway=access.gateway,
         root_public_key=base64.b64encode(access.root_public_key).decode(),
         https_url=access.https_url,
-        mqtt=None if mqtt is None else BrokerShown.model_validate(mqtt),
+        mqtt=None if access.mqtt is None else _broker(access.mqtt),
         documents=[base64.b64encode(data).decode() for data in access.documents],
+    )
+
+
+def _broker(mqtt: Broker) -> BrokerShown:
+    certificate = base64.b64encode(mqtt.root_certificate).decode()
+    return BrokerShown(
+        host=mqtt.host, port=mqtt.port, server_name=mqtt.server_name, root_certificate=certificate
     )

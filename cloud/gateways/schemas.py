@@ -55,12 +55,12 @@ class ClaimGiven(Given):
 
 
 class BrokerShown(Shown):
-    """Where and as whom the gateway speaks MQTT."""
+    """Where the gateway speaks MQTT, and by what it knows the broker."""
 
     host: str
     port: int
-    username: str
-    password: str
+    server_name: str = Field(description="what the broker's certificate says, whatever the host")
+    root_certificate: str = Field(description="DER, base64: the only one to trust")
 
 
 class AccessShown(Shown):

@@ -203,7 +203,10 @@ LINK_SECURITY = Row(
     covers=(
         "cloud/kit/authority.py",
         "cloud/kit/mosquitto.py",
+        "cloud/kit/broker_door.py",
+        "cloud/kit/broker_folder.py",
         "cloud/worker/broker.py",
+        "cloud/worker/broker_files.py",
         "protocol/topics.py",
         "tests/proof/link_security",
     ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cloud.worker.broker import access_rules
+from cloud.worker.broker_files import access_rules
 from tests.proof.link_security import arena as arena_module
 from tests.proof.link_security import strangers
 from tests.proof.link_security.arena import CLOUD, WAIT_S, Arena, now, request, serial_of
