@@ -279,13 +279,8 @@ def test_a_taken_port_stops_the_start_with_the_section_to_change(box: Box) -> No
             assert f"[{section}]" in box.fails("run")
 
 
-def test_a_password_file_that_is_missing_is_named(box: Box) -> None:
+def test_an_authority_s_file_that_is_missing_is_named(box: Box) -> None:
     box.claim()
-    box.config.write_text(
-        f'data_dir = "{box.data}"\n[kiosk]\nport = 0\n[health]\nport = 0\n[cloud]\n'
-        'mqtt_host = "127.0.0.1"\nmqtt_password_file = "/none/secret"\n'
-    )
-    assert "`mqtt_password_file` /none/secret cannot be read" in box.fails("run")
     box.config.write_text(
         f'data_dir = "{box.data}"\n[kiosk]\nport = 0\n[health]\nport = 0\n[cloud]\n'
         'https_url = "https://127.0.0.1"\nca_file = "/none/ca.pem"\n'

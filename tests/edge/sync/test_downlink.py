@@ -20,7 +20,7 @@ from protocol.bodies import DocumentApplied
 from protocol.documents import ManifestBody, ManifestEntry, build_document, document_digest, split_document
 from protocol.topics import Lane, document_topic, lane_filter
 from tests.edge.directory.signing_cloud import NOW_MS, Cloud
-from tests.edge.sync.conftest import GATEWAY, PASSWORD
+from tests.edge.sync.conftest import GATEWAY
 from tests.edge.sync.harness import cloud_answer, mqtt, syncing, until, web
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from deploy.local.broker import Broker
     from tests.edge.sync.conftest import Gateway
+    from tests.edge.sync.tls_broker import TlsBroker
 
 CARD = b"\x07" * 9
 MANY = b"".join(number.to_bytes(9, "big") for number in range(30_000))
@@ -64,9 +64,9 @@ class Publisher(Cloud):
         return [PartArrived(name, part) for part in split_document(name, self.offered[name])]
 
     @contextlib.asynccontextmanager
-    async def on_broker(self, port: int) -> AsyncIterator[None]:
+    async def on_broker(self, broker: TlsBroker) -> AsyncIterator[None]:
         """The retained manifest, and all that it names to whoever says hello."""
-        async with aiomqtt.Client("127.0.0.1", port, username="cloud", password=PASSWORD) as client:
+        async with broker.inside() as client:
             await client.publish(document_topic(GATEWAY, "manifest"), self.manifest, qos=1, retain=True)
             await client.subscribe(lane_filter(Lane.STATUS), qos=1)
             telling = asyncio.create_task(self._tell(client))
@@ -115,11 +115,11 @@ async def journalled(gateway: Gateway) -> list[str]:
 
 
 async def test_documents_come_in_parts_over_mqtt(
-    gateway: Gateway, broker: Broker, publisher: Publisher, directory: Directory, documents: Documents
+    gateway: Gateway, broker: TlsBroker, publisher: Publisher, directory: Directory, documents: Documents
 ) -> None:
     assert len(publisher.parts("revocations")) > 3, "or nothing is joined"
     gateway = replace(gateway, wiring=replace(gateway.wiring, documents=documents))
-    async with publisher.on_broker(broker.port), syncing(gateway, mqtt(broker.port)):
+    async with publisher.on_broker(broker), syncing(gateway, mqtt(broker)):
         await until(lambda: directory.digests() == publisher.digests())
     assert directory.revoked(CARD)
     assert sorted(await journalled(gateway)) == ["catalog", "config", "revocations"]
