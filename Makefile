@@ -1,8 +1,9 @@
 # The front door. `make demo` and `make test` set up what they need.
-.PHONY: help setup demo test check format bench prove lock clean
+.PHONY: help setup demo test coverage check format bench prove lock clean
 .DEFAULT_GOAL := help
 ARGS ?=
 BIN := .venv/bin
+CORE_TESTS := tests/protocol tests/edge/journal tests/edge/sync tests/cloud
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -15,9 +16,15 @@ setup: .venv/ready ## the virtual environment, from the hashed lock
 demo: .venv/ready ## three drop points on simulated devices against a real cloud; ARGS="--headless --seconds 60 --outage"
 	@$(BIN)/reloop-demo $(ARGS)
 
-test: .venv/ready ## every test; ARGS="-k journal" for some
+test: .venv/ready ## every test, on every core; ARGS="-k journal" for some, ARGS="-n 0" one after the other
 	@deploy/setup.sh programs
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
+
+coverage: .venv/ready ## every branch of the core is executed: protocol, journal, sync, ingest, ledger
+	@deploy/setup.sh programs
+	@mkdir -p artifacts/coverage
+	@$(BIN)/coverage run -m pytest -q $(CORE_TESTS) $(ARGS)
+	@$(BIN)/coverage report
 
 check: .venv/ready ## lint, types, import contracts
 	@$(BIN)/ruff check .

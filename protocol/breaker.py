@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 #   half-open  a caller asks, a trial under way                           half-open, BreakerOpen
 #   half-open  the trial succeeds                                         closed, no outcomes remembered
 #   half-open  the trial fails, or makes no progress for 3,000 ms         open, for another 30,000 ms
+#              (or for what its caller has learnt that an answer takes)
 #   half-open  the trial is cancelled or neutral                          half-open, no trial under way
 #   any        a result of an attempt admitted before the last change     unchanged
 #
@@ -238,9 +239,12 @@ class Ticket:
         """When the attempt fails unless there is progress before, on the breaker's monotonic clock."""
         return self._deadline_s
 
-    def progress(self) -> None:
-        """Bytes were written or an answer came in: it has `timeout_s` from now, unless it is too late."""
-        deadline_s = None if self._settled else self._breaker._extended_s(self)
+    def progress(self, timeout_s: float | None = None) -> None:
+        """Bytes were written or an answer came in: it has `timeout_s` from now, unless it is too late.
+
+        That is the breaker's, if the caller knows no better.
+        """
+        deadline_s = None if self._settled else self._breaker._extended_s(self, timeout_s)
         if deadline_s is None:
             return
         self._deadline_s = deadline_s
@@ -321,9 +325,10 @@ class Breaker:
         """Seconds until asking can help; 0.0 if it would be admitted now."""
         return self._rest_s(self._look())
 
-    def admit(self) -> Ticket:
+    def admit(self, timeout_s: float | None = None) -> Ticket:
         """Let one attempt through; it has `timeout_s` until it must show progress.
 
+        That is the breaker's, unless the caller has learnt that this target takes longer to answer at all.
         Raises BreakerOpen. For callers with a loop of their own; in half-open the ticket is the one trial.
         """
         now_s = self._look()
@@ -332,7 +337,7 @@ class Breaker:
             self._rejected += 1
             raise BreakerOpen(self.name, rest_s)
         self._admitted += 1
-        ticket = Ticket(self, self._window.generation, now_s + self._settings.timeout_s)
+        ticket = Ticket(self, self._window.generation, now_s + (timeout_s or self._settings.timeout_s))
         if self._window.state == pybreaker.STATE_HALF_OPEN:
             self._trial = ticket
         return ticket
@@ -399,10 +404,10 @@ class Breaker:
             return self._window.half_open_at_s - now_s
         return 0.0 if self._trial is None else self._trial.deadline_s - now_s
 
-    def _extended_s(self, ticket: Ticket) -> float | None:
+    def _extended_s(self, ticket: Ticket, timeout_s: float | None) -> float | None:
         """The deadline after progress now; None if it is too late for that."""
         now_s = self._look()
-        return None if now_s >= ticket.deadline_s else now_s + self._settings.timeout_s
+        return None if now_s >= ticket.deadline_s else now_s + (timeout_s or self._settings.timeout_s)
 
     def _restart(self, timer: asyncio.Timeout) -> None:
         """Give a running call its timeout anew, unless its timer was a hair faster than `monotonic`."""

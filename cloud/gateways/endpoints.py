@@ -42,8 +42,8 @@ async def claim_gateway(given: ClaimGiven, request: Request, gateways: Service, 
     headers = limit.take(request.client.host if request.client else "unknown")
 
     async def act(connection: AsyncConnection) -> AccessShown:
-        access = await gateways.claim(connection, given.code, given.public_key, given.enrolment)
-        return _access(access)
+        offer = (given.public_key, given.csr, given.enrolment)
+        return _access(await gateways.claim(connection, given.code, *offer))
 
     answer = await work.do("claim", given, act)
     await request.app.state.gateways_changed()

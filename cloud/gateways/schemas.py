@@ -51,6 +51,9 @@ class ClaimGiven(Given):
 
     code: str = Field(min_length=1, max_length=64)
     public_key: Base64Bytes | None = Field(default=None, description="32 bytes, base64")
+    csr: Base64Bytes | None = Field(
+        default=None, description="with `public_key`: request for a TLS certificate, PKCS #10 in DER, base64"
+    )
     enrolment: Base64Bytes | None = Field(default=None, description="signed enrolment, base64")
 
 

@@ -89,7 +89,12 @@ class Gateways:
         return code, expires_at
 
     async def claim(
-        self, connection: AsyncConnection, code: str, public_key: bytes | None, enrolment: bytes | None
+        self,
+        connection: AsyncConnection,
+        code: str,
+        public_key: bytes | None,
+        csr: bytes | None,
+        enrolment: bytes | None,
     ) -> Access:
         """Enrol the key under the code and give access. The same code and key may ask again.
 
@@ -103,8 +108,8 @@ class Gateways:
             _check_proof(offer, gateway.id, secret)
         if gateway.code_hash == secret:
             await self._enrol(connection, gateway.id, key, secret)
-        if offer is not None and offer.csr:
-            await self.certificates.ask(connection, gateway.id, offer.csr)
+        if csr := csr if offer is None else offer.csr:
+            await self.certificates.ask(connection, gateway.id, csr)
         return await self._access(connection, gateway.id)
 
     async def bundle(self, connection: AsyncConnection, gateway: str) -> bytes:

@@ -6,7 +6,8 @@ Every function returns a whole COPY payload for the columns named in the constan
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, assert_never
 
 from cloud.kit.ids import derived_id
 from cloud.ledger.accounts import AccountKind, card_key, guest_key, tag_key
@@ -118,28 +119,20 @@ def pack_weighings(rows: Sequence[WeighingRow]) -> bytes:
 
 
 _HOLDERS_KEPT_MAX = 200_000
-_HOLDER_TAILS: dict[tuple[HolderKind, bytes], bytes] = {}
-"""Packed accounts of holders met lately: they follow from the holder alone, so they are never stale."""
+"""Holders met lately, of whom the packed accounts are kept."""
 
 
 def pack_holders(holders: dict[tuple[HolderKind, bytes], int], deposits: Sequence[DepositRow]) -> bytes:
     """Payload of HOLDER_COLUMNS: each holder with the account that is theirs unless Postgres knows better."""
     visit_of = {row.holder: row.id for row in deposits}
     return _payload(
-        _HOLDER(10, 4, number, 2, holder[0]) + _tail(holder) + _bytes(visit_of.get(number))
+        _HOLDER(10, 4, number, 2, holder[0]) + _holder_tail(*holder) + _bytes(visit_of.get(number))
         for holder, number in holders.items()
     )
 
 
-def _tail(holder: tuple[HolderKind, bytes]) -> bytes:
-    known = _HOLDER_TAILS.get(holder)
-    if known is None:
-        if len(_HOLDER_TAILS) >= _HOLDERS_KEPT_MAX:
-            _HOLDER_TAILS.clear()
-        known = _HOLDER_TAILS[holder] = _holder_tail(*holder)
-    return known
-
-
+# What is packed follows from the holder alone, so it is never stale.
+@lru_cache(maxsize=_HOLDERS_KEPT_MAX)
 def _holder_tail(kind: HolderKind, holder: bytes) -> bytes:
     match kind:
         case HolderKind.CARD:
@@ -152,6 +145,8 @@ def _holder_tail(kind: HolderKind, holder: bytes) -> bytes:
             account, more = (AccountKind.HOLDING, tag_key(holder)), _NULL * 3
         case HolderKind.GUEST:
             account, more = (AccountKind.HOLDING, guest_key(holder)), _NULL * 3
+        case _:
+            assert_never(kind)
     return _bytes(holder) + _bytes(_account(*account)) + _text(account[0].value) + _bytes(account[1]) + more
 
 

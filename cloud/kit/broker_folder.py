@@ -91,7 +91,7 @@ class BrokerFolder:
             return False
         with suppress(FileNotFoundError, ValueError, ProcessLookupError, PermissionError):
             pid = int(self._pid_file.read_text(encoding="ascii").strip())
-            if _is_mosquitto(pid):
+            if _is_mosquitto(pid) and _listens_to_us(pid):
                 os.kill(pid, signal.SIGHUP)
                 return True
         return False
@@ -100,3 +100,12 @@ class BrokerFolder:
 def _is_mosquitto(pid: int) -> bool:
     """A stale file may name anybody, and SIGHUP ends a program that does not expect it."""
     return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() == "mosquitto"
+
+
+def _listens_to_us(pid: int) -> bool:
+    """A mosquitto that is starting does not catch SIGHUP yet: it would end it."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+        name, _, mask = line.partition(":")
+        if name == "SigCgt":
+            return bool(int(mask, 16) & 1 << (signal.SIGHUP - 1))
+    return False

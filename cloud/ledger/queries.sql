@@ -25,12 +25,14 @@ UPDATE accounts a SET balance = a.balance + d.delta
  WHERE a.id = d.id
 
 -- name: pending_of
--- Awards that wait for their epoch's fork to be settled, unresolved.
+-- Awards that wait for their epoch's fork to be settled, unresolved. Whoever else decides on one, or takes its
+-- weighing back, waits, and then finds it decided.
 SELECT t.id, t.debit, t.credit, t.amount
   FROM weighings w JOIN transfers t ON t.id = w.id
  WHERE w.id = ANY(%(ids)s) AND w.pending AND w.voided_by IS NULL AND t.state = 'pending'
    AND NOT EXISTS (SELECT FROM transfers r WHERE r.resolves = t.id)
- ORDER BY t.credit, t.id
+ ORDER BY w.id
+   FOR UPDATE OF w
 
 -- name: unpend
 -- Those of no points have no award and are released with the others.

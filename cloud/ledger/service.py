@@ -163,7 +163,7 @@ async def _inherit(connection: AsyncConnection, holding: UUID, pseudonym: bytes)
 
 async def _waiting(connection: AsyncConnection, weighings: Sequence[UUID]) -> list[tuple[UUID, UUID, int]]:
     rows = await _fetch(connection, "pending_of", {"ids": list(weighings)})
-    return [(row[0], row[2], row[3]) for row in rows]
+    return sorted(((row[0], row[2], row[3]) for row in rows), key=lambda each: (each[1], each[0]))
 
 
 async def _pseudonym(connection: AsyncConnection, citizen: UUID) -> bytes:

@@ -6,14 +6,13 @@ too: once that is refused the list has been read, and the place of each revoked 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import aiomqtt
 import structlog
 
-from cloud.kit.broker_door import gateway_context
+from cloud.kit.authority import CANARY
+from cloud.kit.broker_door import gateway_context, is_let_in
 from cloud.kit.broker_folder import BrokerFolder
 from cloud.worker.broker_files import write_files
 
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
 READ_S = 10.0
 """How long the broker may take to read a list."""
 LOCK_S = 30.0
-_CONNECT_S = 5.0
-_SILENT = logging.getLogger("reloop.canary")
-"""That a canary is refused is what is wanted, and no error."""
-_SILENT.disabled = True
 _LOOK_S = 0.1
 
 
@@ -77,9 +72,8 @@ class BrokerKeeper:
         doors = self.folder.doors()
         if not self.folder.tell() or not await self._is_read(doors, canary):
             return False
-        await self._evict_all(engine, doors, void)
         self.confirmed = self._listed()
-        return True
+        return await self._evict_all(engine, doors, void)
 
     def _listed(self) -> bytes | None:
         found = self.folder.revocations()
@@ -92,33 +86,26 @@ class BrokerKeeper:
                 structlog.get_logger().warning("broker.revocations_unread", port=doors.port)
                 return False
             await self.clock.sleep(_LOOK_S)
-        return True
+        # A broker that is not there turns everybody away.
+        return await self._lets_in(doors, self.authority.eviction_certificate(CANARY, self.now()))
 
-    async def _evict_all(self, engine: AsyncEngine, doors: Doors, void: Sequence[Void]) -> None:
+    async def _evict_all(self, engine: AsyncEngine, doors: Doors, void: Sequence[Void]) -> bool:
+        done = True
         for gateway in sorted({one.gateway for one in void if not one.evicted}):
             pair = self.authority.eviction_certificate(gateway, self.now())
             if not await self._lets_in(doors, pair):
                 structlog.get_logger().warning("broker.eviction_failed", gateway=gateway)
+                done = False
                 continue
             serials = [one.serial for one in void if one.gateway == gateway]
             async with engine.begin() as connection:
                 await self.certificates.evicted(connection, serials)
+        return done
 
     async def _lets_in(self, doors: Doors, pair: Pair) -> bool:
         """Come in by the gateways' door and leave; whether that was possible."""
-        client = aiomqtt.Client(
-            doors.near,
-            doors.port,
-            identifier=pair.name,
-            tls_context=gateway_context(self.authority, pair),
-            timeout=_CONNECT_S,
-            logger=_SILENT,
-        )
-        try:
-            async with client:
-                return True
-        except (aiomqtt.MqttError, OSError):
-            return False
+        context = gateway_context(self.authority, pair)
+        return await is_let_in(doors.near, doors.port, context, pair.name)
 
 
 def broker_keeper(

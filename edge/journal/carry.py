@@ -7,33 +7,42 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from edge.journal import files
-from edge.journal.salvage import Intact
 from edge.journal.store import Store
 from protocol.bodies import RecordCarried
 from protocol.errors import RecordError
 from protocol.records import Record, decode_record, encode_record, next_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from edge.clock import Clock
     from edge.journal.filesystem import FileSystem
+    from edge.journal.salvage import Intact
     from edge.journal.store import Row, State
 
 _ROWS_A_COMMIT: Final = 1000
 
 
+class Fate(IntEnum):
+    """What became of an older epoch's records: a damaged file may have lost some, or was salvaged whole."""
+
+    WHOLE = 0
+    HURT = 1
+    SAVED = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An older epoch and those of its rows that travel on; `salvaged` if its file was damaged."""
+    """An older epoch and those of its rows that travel on; `fate` is asked after the last of them."""
 
     epoch: int
     rows: Iterable[Intact]
-    salvaged: bool
+    fate: Callable[[], int] = lambda: Fate.WHOLE
 
 
 def carried_body(epoch: int, row: Intact) -> RecordCarried:
@@ -70,7 +79,7 @@ def _fill(store: Store, sources: Iterable[Source], clock: Clock) -> int:
             store.insert(rows)
         store.change(
             ("set_carried_through", {"seq": store.head}),
-            *(("add_source", {"epoch": source.epoch, "salvaged": source.salvaged}) for source in taken),
+            *(("add_source", {"epoch": source.epoch, "salvaged": int(source.fate())}) for source in taken),
         )
         store.complete()
         return store.head
@@ -110,10 +119,3 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
             chunk = []
     if chunk:
         yield chunk
-
-
-def with_previous(rows: Iterable[Row], previous: bytes) -> Iterator[Intact]:
-    """Rows of an intact file as the chain has them; `previous` is the digest before the first."""
-    for seq, data, digest in rows:
-        yield Intact(seq, previous, data, digest)
-        previous = digest

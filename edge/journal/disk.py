@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _COMFORT = 2
 """Times `free_bytes_min` below which synced records are given up early."""
 
+_EVIDENCE_PART = 8
+"""The part of the folder's budget that evidence of damage may take beside it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -39,6 +42,7 @@ class Disk:
         self._files_on = files_on
         self._settings = settings
         self._ballast = directory / "ballast"
+        self._owed = True  # until it is seen to be there
 
     def free_bytes(self) -> int:
         """What this process could still write; 0 if the disk does not say."""
@@ -49,7 +53,7 @@ class Disk:
 
     def spare_bytes(self) -> int:
         """What is free beside the ballast, whether that is set aside now or given back."""
-        return self.free_bytes() - (0 if self._set_aside() else self._settings.ballast_bytes)
+        return self.free_bytes() - max(self._settings.ballast_bytes - self._held_bytes(), 0)
 
     def low(self) -> bool:
         """Whether intake has to stop."""
@@ -58,6 +62,10 @@ class Disk:
     def over_budget(self) -> bool:
         """Whether the folder takes more than it may."""
         return self._taken_bytes() > self._settings.disk_budget_bytes
+
+    def evidence_bytes_max(self) -> int:
+        """What files set aside may take of which nothing is missing; nothing where room is short."""
+        return 0 if self.tight() else self._settings.disk_budget_bytes // _EVIDENCE_PART
 
     def tight(self) -> bool:
         """Whether synced records should go before their time."""
@@ -70,29 +78,41 @@ class Disk:
 
     def release_ballast(self) -> bool:
         """Give the ballast back to the disk; True if there was some and the disk took it."""
-        if not self._set_aside():
+        if self._held_bytes() == 0:
             return False
         try:
             self._files_on.remove(self._ballast)
         except OSError:
             return False
+        self._owed = True
         return True
 
     def keep_ballast(self) -> None:
-        """Set the ballast aside again, if that leaves more room than intake needs."""
-        size = self._settings.ballast_bytes
-        if size == 0 or self._set_aside() or self.low():
-            return
-        try:
-            self._files_on.reserve(self._ballast, size)
-        except OSError:
-            self.release_ballast()  # no room after all: the next pruning tries again
+        """Set the ballast aside again, if it is gone and that leaves more room than intake needs.
 
-    def _set_aside(self) -> bool:
+        Costs nothing while it is there, so it may be asked after every change.
+        """
+        size = self._settings.ballast_bytes
+        if not self._owed or size == 0:
+            return
+        if self._held_bytes() >= size:
+            self._owed = False
+        elif not self.low():
+            self._reserve(size)
+
+    def _reserve(self, size_bytes: int) -> None:
         try:
-            return self._files_on.exists(self._ballast)
+            self._files_on.reserve(self._ballast, size_bytes)
+            self._owed = False
         except OSError:
-            return False
+            self.release_ballast()  # no room after all: the next change tries again
+
+    def _held_bytes(self) -> int:
+        """What the ballast takes: less than it should if setting it aside was broken off."""
+        try:
+            return self._files_on.size_bytes(self._ballast)
+        except OSError:
+            return 0
 
     def _taken_bytes(self) -> int:
         try:

@@ -1,14 +1,16 @@
 """Names of the journal's files: one `<epoch in hex>.journal` per epoch, beside it what SQLite needs.
 
-<epoch>.journal            an epoch; the highest generation is the current one
-<epoch>.journal.new        being built; never read, removed at the next start
-<epoch>.journal.damaged    set aside as it was found, for ever
-lock                       held by the one process that writes
-ballast                    room to prune on a full disk
+<epoch>.journal                       an epoch; the highest generation is the current one
+<epoch>.journal.new                   being built; never read, removed at the next start
+<epoch>.journal.damaged               set aside as it was found, records may be missing: never removed
+<epoch>.<generation>.journal.damaged  the same, but nothing is missing: the newest few stay (`retention`)
+lock                                  held by the one process that writes
+ballast                               room to prune on a full disk
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from edge.errors import JournalError
@@ -22,6 +24,7 @@ _SUFFIX: Final = ".journal"
 _NEW: Final = ".new"
 _DAMAGED: Final = ".damaged"
 _SIDES: Final = ("", "-wal", "-shm")
+_SPENT: Final = re.compile(rf"[0-9a-f]{{16}}\.(\d+){_SUFFIX}{_DAMAGED}")
 
 
 def epoch_path(directory: Path, epoch: int) -> Path:
@@ -48,6 +51,13 @@ def damaged_files(directory: Path, disk: FileSystem) -> list[Path]:
     return [directory / name for name in disk.names(directory) if name.endswith(_SUFFIX + _DAMAGED)]
 
 
+def evidence_files(directory: Path, disk: FileSystem) -> list[Path]:
+    """Those set aside of which nothing is missing elsewhere, the newest first."""
+    found = [(_SPENT.fullmatch(path.name), path) for path in damaged_files(directory, disk)]
+    known = [(int(match[1]), path) for match, path in found if match]
+    return [path for _, path in sorted(known, reverse=True)]
+
+
 def new_path(directory: Path, epoch: int) -> Path:
     """Where an epoch's file is built."""
     path = epoch_path(directory, epoch)
@@ -62,9 +72,13 @@ def publish(directory: Path, epoch: int, disk: FileSystem) -> Path:
     return path
 
 
-def set_aside(path: Path, disk: FileSystem) -> Path:
-    """Rename a damaged file and its WAL; the shared memory is worth nothing."""
-    aside = path.with_name(path.name + _DAMAGED)
+def set_aside(path: Path, disk: FileSystem, generation: int | None = None) -> Path:
+    """Rename a damaged file and its WAL; the shared memory is worth nothing.
+
+    `generation` is given if nothing of it is missing elsewhere.
+    """
+    stem = path.stem if generation is None else f"{path.stem}.{generation}"
+    aside = path.with_name(stem + _SUFFIX + _DAMAGED)
     for side in _SIDES[:2]:
         source = path.with_name(path.name + side)
         if disk.exists(source):
@@ -75,7 +89,7 @@ def set_aside(path: Path, disk: FileSystem) -> Path:
 
 
 def remove(path: Path, disk: FileSystem) -> None:
-    """Remove an epoch's file and what lies beside it."""
+    """Remove an epoch's file, or one set aside, and what lies beside it."""
     for side in _SIDES:
         disk.remove(path.with_name(path.name + side))
     disk.sync_folder(path.parent)
@@ -87,10 +101,15 @@ def tidy(directory: Path, disk: FileSystem) -> None:
         if f"{_SUFFIX}{_NEW}" in name or ".salvage" in name:
             disk.remove(directory / name)
     for aside in damaged_files(directory, disk):
-        path = aside.with_name(aside.name.removesuffix(_DAMAGED))
+        path = epoch_path(directory, epoch_of(aside) or 0)
         wal = path.with_name(path.name + "-wal")
         if disk.exists(wal) and not disk.exists(path):
             disk.rename(wal, aside.with_name(aside.name + "-wal"))
+
+
+def whole_size_bytes(path: Path, disk: FileSystem) -> int:
+    """What a file and its WAL take."""
+    return sum(disk.size_bytes(path.with_name(path.name + side)) for side in _SIDES)
 
 
 def size_bytes(directory: Path, disk: FileSystem) -> int:

@@ -204,6 +204,7 @@ class Journal:
             if rows:
                 self._insert(rows)
                 self._failed = False
+                self._disk.keep_ballast()
                 self._written = (self._written[0], self._written[1] + sum(len(row[1]) for row in rows))
         except JournalError as error:
             self._failed = True
@@ -227,12 +228,14 @@ class Journal:
     def _with_room(self, work: Callable[[], _T]) -> _T:
         """Do what moves marks or frees space; if the disk is full, with the ballast given back."""
         try:
-            return work()
+            done = work()
         except JournalError as error:
             self._suspect(error)
             if error.code == "journal.damaged" or not self._disk.release_ballast():
                 raise
             return work()
+        self._disk.keep_ballast()
+        return done
 
     def _suspect(self, error: JournalError) -> None:
         """What was found damaged is repaired before the next change."""
@@ -376,9 +379,13 @@ class Journal:
         if gone:
             self._older = None
         else:
-            self._disk.keep_ballast()
             self._with_room(self._store.checkpoint)
         return gone
+
+    def take_forgotten(self) -> list[str]:
+        """Names of files that were set aside and then removed, each told once; from any thread."""
+        forgotten = self._retention.forgotten
+        return [forgotten.popleft() for _ in range(len(forgotten))]
 
     def _pruned(self) -> int:
         with telling():

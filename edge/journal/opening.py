@@ -7,14 +7,16 @@ from the acknowledged mark to the head does not vouch for.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import apsw
 
 from edge.errors import JournalError
 from edge.journal import carry, database, files
-from edge.journal.salvage import Salvage
+from edge.journal.carry import Fate
+from edge.journal.salvage import Salvage, verified
 from edge.journal.statements import QUERIES
 from edge.journal.store import (
     Reader,
@@ -22,6 +24,7 @@ from edge.journal.store import (
     Store,
     digest_of,
     failure,
+    head_of,
     read_sources,
     read_state,
     rows_after,
@@ -50,7 +53,9 @@ class Birth:
 
     `reason` is `first`, `continued`, `damaged` or what `new_epoch` was told; `set_aside` are files moved
     away by this start; `detail` says what was wrong with them; `lost` is how many records not known to be
-    acknowledged are missing between those that could be salvaged: an operator must hear of it.
+    acknowledged are missing between those that could be salvaged: an operator must hear of it. They count
+    even where a power cut tore the last commit, which nobody was told of: a log torn so looks as one that was
+    hit later, and of the two mistakes silence is the worse one.
     """
 
     reason: str
@@ -75,8 +80,8 @@ class Site:
         """A random number of 53 bits, what every JSON tool shows exactly; no file of it is here yet."""
         while True:
             epoch = int.from_bytes(self.random(8), "big") >> 11
-            name = files.epoch_path(self.directory, epoch).name
-            if epoch and not any(used.startswith(name) for used in self.disk.names(self.directory)):
+            begin = files.epoch_path(self.directory, epoch).stem
+            if epoch and not any(used.startswith(begin) for used in self.disk.names(self.directory)):
                 return epoch
 
 
@@ -86,8 +91,9 @@ class _Examined:
     epoch: int
     state: State | None
     damage: str
-    sources: frozenset[int] = frozenset()
+    sources: dict[int, int] = field(default_factory=dict)
     unreadable: bool = False
+    head: int | None = None
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -102,7 +108,7 @@ def open_current(site: Site, *, thorough: bool = False) -> tuple[Store, Birth]:
     files.tidy(site.directory, site.disk)
     found = examine_all(site, thorough=thorough)
     current = max((one for one in found if not one.damage), key=lambda one: one.rank, default=None)
-    inherited = current.sources if current else frozenset()
+    inherited = current.sources if current else {}
     damaged = [one for one in found if one.damage]
     if any(one.epoch not in inherited for one in damaged):
         store, birth = next_epoch(site, "damaged", found)
@@ -111,9 +117,19 @@ def open_current(site: Site, *, thorough: bool = False) -> tuple[Store, Birth]:
         store.settle()
     else:
         store, birth = _first(site), Birth("first")
-    aside = tuple(files.set_aside(one.path, site.disk) for one in damaged)
+    aside = _set_aside(damaged, store, site.disk)
     detail = "; ".join(one.damage for one in damaged)
     return _booted(store, site.boot_id), replace(birth, set_aside=aside, detail=detail)
+
+
+def _set_aside(damaged: Sequence[_Examined], store: Store, disk: FileSystem) -> tuple[Path, ...]:
+    """Rename them so that the names tell whether records may be missing, as far as the store knows."""
+    fates = store.sources() if damaged else {}
+    hurt = [fates.get(one.epoch, Fate.HURT) == Fate.HURT for one in damaged]
+    return tuple(
+        files.set_aside(one.path, disk, None if missing else one.rank[0])
+        for one, missing in zip(damaged, hurt, strict=True)
+    )
 
 
 def _first(site: Site) -> Store:
@@ -161,37 +177,40 @@ def next_epoch(
     states = [one.state for one in found if one.state]
     newest = max((one for one in found if not one.damage), key=lambda one: one.rank, default=None)
     # A whole file holds all that was not acknowledged in those it was built from.
-    contained = newest.sources if newest and not everything else frozenset()
+    contained = newest.sources if newest and not everything else {}
     # A file that does not tell its generation must not outrank this one should it be read after all.
     step = 1 if len(states) == len(found) else _LEAP
     generation = max((state.generation for state in states), default=0) + step
     state = _newborn(site, site.mint_epoch(), generation, reason, states)
-    lost = _Lost()
+    lost: list[_Tally] = []
     with ExitStack() as stack:
         sources = []
         for one in sorted(found, key=lambda one: one.rank):
             if one.epoch in contained:
-                sources.append(carry.Source(one.epoch, (), salvaged=False))
+                sources.append(carry.Source(one.epoch, (), partial(int, contained[one.epoch])))
             elif one.damage:
                 sources.append(_damaged_source(stack, one, site, everything, lost))
             else:
-                sources.append(_whole_source(stack, one, site.disk, everything))
+                sources.append(_whole_source(stack, one, site.disk, everything, lost))
         store, carried = carry.build(site.directory, state, sources, site.clock, site.disk)
-    return store, Birth(reason, carried, lost.count)
+    return store, Birth(reason, carried, sum(tally.missing for tally in lost))
 
 
-class _Lost:
-    """Counts what is missing between rows that were found."""
+class _Tally:
+    """Passes rows on and counts what is missing between them; `last` is the seq of the last one.
 
-    def __init__(self) -> None:
-        self.count = 0
+    `after` is the last seq that need not be there, None if nobody knows.
+    """
 
-    def between(self, rows: Iterator[Intact], after: int | None) -> Iterator[Intact]:
-        """Pass the rows on; `after` is the last seq that need not be there, None if nobody knows."""
-        for row in rows:
-            if after is not None:
-                self.count += row.seq - after - 1
-            after = row.seq
+    def __init__(self, rows: Iterator[Intact], after: int | None) -> None:
+        self.missing, self.last = 0, after or 0
+        self._rows, self._known = rows, after is not None
+
+    def __iter__(self) -> Iterator[Intact]:
+        for row in self._rows:
+            if self._known:
+                self.missing += row.seq - self.last - 1
+            self.last, self._known = row.seq, True
             yield row
 
 
@@ -205,20 +224,23 @@ def _newborn(site: Site, epoch: int, generation: int, reason: str, before: Seque
     )
 
 
-def _whole_source(stack: ExitStack, one: _Examined, disk: FileSystem, everything: bool) -> carry.Source:
-    state = one.state
-    if state is None:
-        raise JournalError(f"{one.path} was not examined", code="journal.failed")
+def _whole_source(
+    stack: ExitStack, one: _Examined, disk: FileSystem, everything: bool, lost: list[_Tally]
+) -> carry.Source:
+    """What is beyond the acknowledged mark was examined; what is before it is carried if the chain holds."""
     reader = Reader(one.path, disk)
     stack.callback(reader.close)
+    state = reader.state
     after = state.anchor_seq if everything else max(state.acked, state.anchor_seq)
     previous = state.anchor_digest if after == state.anchor_seq else state.acked_digest
-    rows = reader.rows(after + 1, reader.head(after))
-    return carry.Source(one.epoch, carry.with_previous(rows, previous), salvaged=False)
+    rows = verified(reader.rows(after + 1, reader.head(after)), {after: previous})
+    tally = _Tally(rows, after)
+    lost.append(tally)
+    return carry.Source(one.epoch, tally)
 
 
 def _damaged_source(
-    stack: ExitStack, one: _Examined, site: Site, everything: bool, lost: _Lost
+    stack: ExitStack, one: _Examined, site: Site, everything: bool, lost: list[_Tally]
 ) -> carry.Source:
     found = stack.enter_context(Salvage(one.path, site.disk, site.gateway, one.epoch))
     starts = {0: genesis_digest(site.gateway, one.epoch)}
@@ -230,24 +252,34 @@ def _damaged_source(
         known = starts.get(state.acked) == state.acked_digest or found.holds(state.acked, state.acked_digest)
         after = state.acked if known and not everything else 0
         counted_from = max(after, state.anchor_seq)
-    rows = lost.between(found.rows(after, starts), counted_from)
-    return carry.Source(one.epoch, rows, salvaged=True)
+    tally = _Tally(found.rows(after, starts), counted_from)
+    lost.append(tally)
+
+    def fate() -> Fate:
+        # What cannot be read today may be read another day; what was found and not proven may be missing.
+        told = one.head is not None and not one.unreadable
+        whole = told and not tally.missing and max(one.head or 0, found.last()) <= tally.last
+        return Fate.SAVED if whole else Fate.HURT
+
+    return carry.Source(one.epoch, tally, fate)
 
 
 def _examine(path: Path, site: Site, thorough: bool) -> _Examined:
     epoch = files.epoch_of(path) or 0
     committed = max((frame.index for frame in wal_frames(path, site.disk)), default=0)
     state: State | None = None
+    head: int | None = None
     try:
         connection = database.open_writer(path, site.disk)
         try:
             state = read_state(connection)
+            head = head_of(connection, state)[0]
             sources = _check(connection, state, committed)
             _check_structure(connection, thorough)
         finally:
             connection.close(True)
     except database.MISFITS as error:
-        return _Examined(path, epoch, state, f"{path.name}: {error}")
+        return _Examined(path, epoch, state, f"{path.name}: {error}", head=head)
     except apsw.IOError as error:
         if getattr(error, "extendedresult", 0) in _UNREADABLE:
             return _Examined(path, epoch, state, f"{path.name}: {error}", unreadable=True)
@@ -273,7 +305,7 @@ def _ours(one: _Examined, state: State, gateway: str) -> _Examined:
     )
 
 
-def _check(connection: apsw.Connection, state: State, committed: int) -> frozenset[int]:
+def _check(connection: apsw.Connection, state: State, committed: int) -> dict[int, int]:
     """Raise apsw.CorruptError unless the unacknowledged tail is whole; returns the epoch's sources."""
     frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
     if committed > max(frames, 0):

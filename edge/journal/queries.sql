@@ -100,3 +100,6 @@ SELECT seq, data, digest FROM found WHERE seq > ? ORDER BY seq, stale;
 
 -- name: salvaged_digest
 SELECT 1 FROM found WHERE seq = ? AND digest = ?;
+
+-- name: salvaged_last
+SELECT ifnull(max(seq), 0) FROM found;

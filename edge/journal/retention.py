@@ -1,11 +1,12 @@
 """How long what is acknowledged is kept, and what goes first when room is short.
 
 Owns pruning of the current epoch and removal of older ones. Never touches a record that is not acknowledged
-nor a file that was set aside.
+nor a file set aside of which records may be missing: those stay until somebody takes them.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import apsw
@@ -21,17 +22,23 @@ if TYPE_CHECKING:
 
 PRUNE_ROWS: Final = 5000
 """Rows forgotten in one transaction, so that an append never waits long behind it."""
+EVIDENCE_FILES_MAX: Final = 4
+"""Files kept that were set aside and of which nothing is missing; they only tell how the disk fails."""
 _DAY_MS: Final = 86_400_000
 
 
 class Retention:
-    """Keeps acknowledged records `keep_days`, counted in the time that acks sign, or until room is short."""
+    """Keeps acknowledged records `keep_days`, counted in the time that acks sign, or until room is short.
+
+    `forgotten` names files that were set aside and are removed now, for somebody to tell.
+    """
 
     def __init__(self, directory: Path, disk: Disk, keep_days: int, files_on: FileSystem) -> None:
         self._directory = directory
         self._files_on = files_on
         self._disk = disk
         self._keep_ms = keep_days * _DAY_MS
+        self.forgotten: deque[str] = deque(maxlen=4 * EVIDENCE_FILES_MAX)
 
     def step(self, store: Store) -> int:
         """Forget one portion; returns how many rows, files and pages went, 0 when nothing is left."""
@@ -51,7 +58,7 @@ class Retention:
     def _step_older(self, store: Store, tight: bool) -> int:
         if store.state.acked < store.state.carried_through:
             return 0
-        gone = 0
+        gone = self._forget_evidence()
         for path in files.epoch_files(self._directory, self._files_on):
             if path != store.path:
                 settled_ms = _settled(path, store.state.server_time_ms, self._files_on)
@@ -59,6 +66,17 @@ class Retention:
                 if overdue or (tight and settled_ms is not None):
                     files.remove(path, self._files_on)
                     gone += 1
+        return gone
+
+    def _forget_evidence(self) -> int:
+        """All that they held is acknowledged: it was carried on before they were set aside."""
+        left, gone = self._disk.evidence_bytes_max(), 0
+        for number, path in enumerate(files.evidence_files(self._directory, self._files_on)):
+            left -= files.whole_size_bytes(path, self._files_on)
+            if left < 0 or number >= EVIDENCE_FILES_MAX:
+                files.remove(path, self._files_on)
+                self.forgotten.append(path.name)
+                gone += 1
         return gone
 
 

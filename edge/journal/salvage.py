@@ -7,7 +7,7 @@ recomputed; or, when its own stored digest was hit, if the next row confirms the
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import apsw
 
@@ -73,6 +73,12 @@ class Salvage:
     def holds(self, seq: int, digest: bytes) -> bool:
         """Whether a row with this seq and stored digest was found."""
         return self._sorted.execute(QUERIES["salvaged_digest"], (seq, digest)).fetchone() is not None
+
+    def last(self) -> int:
+        """The greatest seq that anything was found of, be it intact or not; 0 if nothing was."""
+        row: Any = self._sorted.execute(QUERIES["salvaged_last"]).fetchone()
+        seq: int = row[0]
+        return seq
 
     def rows(self, after: int, starts: dict[int, bytes]) -> Iterator[Intact]:
         """Intact rows with seq > `after`, ascending; `starts` are digests known from elsewhere, by seq."""

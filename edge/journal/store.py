@@ -62,7 +62,7 @@ class Store:
         self._writer: apsw.Connection | None = database.open_writer(path, disk)
         try:
             self.state = read_state(self._writer)
-            self.head, self.head_digest = self._read_head(self._writer)
+            self.head, self.head_digest = head_of(self._writer, self.state)
         except BaseException:
             self._drop_writer()
             raise
@@ -167,7 +167,7 @@ class Store:
     def _reopen(self) -> apsw.Connection:
         self._drop_writer()
         writer = database.open_writer(self.path, self._disk)
-        self.head, self.head_digest = self._read_head(writer)
+        self.head, self.head_digest = head_of(writer, self.state)
         self._writer = writer
         return writer
 
@@ -176,10 +176,6 @@ class Store:
         if writer is not None:
             with contextlib.suppress(apsw.Error):  # what it could not do on closing, the next opening does
                 writer.close(True)
-
-    def _read_head(self, connection: apsw.Connection) -> tuple[int, bytes]:
-        row = connection.execute(QUERIES["head"]).fetchone()
-        return row or (self.state.anchor_seq, self.state.anchor_digest)
 
     def change(self, *statements: tuple[str, dict[str, Any]]) -> None:
         """Run named statements in one transaction and read the state anew. Raises JournalError."""
@@ -212,6 +208,14 @@ class Store:
             self._drop_writer()
             raise failure(error) from error
         return row[0] or 0
+
+    def sources(self) -> dict[int, int]:
+        """As `read_sources`. Raises JournalError."""
+        try:
+            return read_sources(self._certain())
+        except apsw.Error as error:
+            self._drop_writer()
+            raise failure(error) from error
 
     def prune(self, through: int) -> None:
         """Forget acknowledged rows up to `through`, leaving their digest as the anchor."""
@@ -344,10 +348,16 @@ def read_state(connection: apsw.Connection) -> State:
         raise apsw.NotADBError(f"the journal's state cannot be read: {error}") from error
 
 
-def read_sources(connection: apsw.Connection) -> frozenset[int]:
-    """Epochs older than this one when it was built; whatever they held unacknowledged is in it."""
+def read_sources(connection: apsw.Connection) -> dict[int, int]:
+    """Epochs older than this one when it was built, each with its fate; what was unacknowledged is in it."""
     rows: Any = connection.execute(QUERIES["read_sources"])
-    return frozenset(epoch for epoch, _ in rows)
+    return dict(rows)
+
+
+def head_of(connection: apsw.Connection, state: State) -> tuple[int, bytes]:
+    """The last row's seq and digest, the anchor's if none is held."""
+    row: Any = connection.execute(QUERIES["head"]).fetchone()
+    return row or (state.anchor_seq, state.anchor_digest)
 
 
 def digest_of(connection: apsw.Connection, seq: int) -> bytes | None:

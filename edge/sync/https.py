@@ -154,21 +154,26 @@ class HttpsRoad:
         self._base_url = base_url
         self._gateway = gateway
         self._tls = tls
-        # The session watches for progress; these are only the end of what it does not see (DNS, a pool).
-        self._timeout = httpx.Timeout(timeout_s, write=None, read=None)
+        self._timeout_s = timeout_s
 
     def _context(self) -> ssl.SSLContext | None:
         return self._tls.context() if isinstance(self._tls, Trust) else self._tls
 
     @asynccontextmanager
-    async def link(self, will: Status) -> AsyncIterator[HttpsLink]:  # noqa: ARG002 - nobody speaks for us here
+    async def link(
+        self,
+        will: Status,  # noqa: ARG002 - nobody speaks for us here
+        silence_s_max: float,
+    ) -> AsyncIterator[HttpsLink]:
         """Hand out a client; connecting happens with the first request."""
         transport = httpx.AsyncHTTPTransport(
             verify=self._context() or True, limits=httpx.Limits(max_connections=_CONNECTIONS_MAX)
         )
+        # The session watches for progress; these are only the end of what it does not see (DNS, a pool).
+        timeout = httpx.Timeout(max(self._timeout_s, silence_s_max), write=None, read=None)
         try:
             client = httpx.AsyncClient(
-                base_url=self._base_url, transport=transport, timeout=self._timeout, follow_redirects=False
+                base_url=self._base_url, transport=transport, timeout=timeout, follow_redirects=False
             )
         except httpx.InvalidURL as error:
             raise RoadError(f"{self._base_url!r} is not the address of a cloud: {error}") from error

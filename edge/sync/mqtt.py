@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from edge.identity import Identity
     from edge.sync.credentials import BrokerContext, Credentials
 
-_CONNECT_S = 5.0
-"""For a TCP connection, and again for each step of a TLS handshake."""
 _INCOMING_MAX = 256
 _OUTGOING_MAX = 16
 # MQTT 5 reason codes, which paho also makes of the return codes of 3.1.1
@@ -96,7 +94,7 @@ class _Client(aiomqtt.Client):
 
     def _client_connect(self) -> None:
         """Runs in a thread that nobody can cancel: if nobody waits any more, what it opened is closed."""
-        self._client.connect_timeout = min(self.timeout, _CONNECT_S)
+        self._client.connect_timeout = self.timeout
         super()._client_connect()
         if self._hung_up:
             self._client._sock_close()
@@ -215,10 +213,10 @@ class MqttRoad:
         self.waits_for = settings.credentials.waits_for
 
     @asynccontextmanager
-    async def link(self, will: Status) -> AsyncIterator[MqttLink]:
+    async def link(self, will: Status, silence_s_max: float) -> AsyncIterator[MqttLink]:
         """Connect, subscribe to acks and documents, hand out the link. Raises RoadError, RoadRefused."""
         context = self._settings.credentials.context()
-        client = self._client(will, context)
+        client = self._client(will, silence_s_max, context)
         try:
             async with client:
                 self._settings.credentials.accepted()
@@ -242,7 +240,7 @@ class MqttRoad:
             if any(_code(code) >= _REFUSED for code in granted):
                 raise RoadRefused(f"the broker refuses to subscribe us to {name}")
 
-    def _client(self, will: Status, context: BrokerContext) -> _Client:
+    def _client(self, will: Status, silence_s_max: float, context: BrokerContext) -> _Client:
         settings = self._settings
         five = settings.version == aiomqtt.ProtocolVersion.V5.value
         return _Client(
@@ -256,7 +254,7 @@ class MqttRoad:
             will=aiomqtt.Will(topic(settings.gateway, Lane.STATUS), write_status(will), 1, retain=True),
             keepalive=settings.keepalive_s,
             tls_context=context,
-            timeout=settings.timeout_s,
+            timeout=max(settings.timeout_s, silence_s_max),
             max_queued_incoming_messages=_INCOMING_MAX,
             max_queued_outgoing_messages=_OUTGOING_MAX,
         )

@@ -130,5 +130,8 @@ class Road(Protocol):
 
     name: RoadName
 
-    def link(self, will: Status) -> AbstractAsyncContextManager[Link]:
-        """Open the road. `will` is what the broker says for us if we vanish. Raises RoadError."""
+    def link(self, will: Status, silence_s_max: float) -> AbstractAsyncContextManager[Link]:
+        """Open the road. `will` is what the broker says for us if we vanish. Raises RoadError.
+
+        `silence_s_max`: an answer may take as long as this at least while the road is being opened.
+        """

@@ -1,7 +1,7 @@
 """One session on one link: pumps the outbox up, takes acks and documents down, until the link fails.
 
 Three tasks: the pump sends what the `Sender` plans, the receiver applies what comes, the watchdog ends
-the session when neither an answer comes nor a byte leaves for the breaker's time limit.
+the session when neither an answer comes nor a byte leaves for as long as the road's patience lasts.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from edge.sync.outbox import Wiring
+    from edge.sync.patience import Patience
     from edge.sync.roads import Link
 
 _LOGGER = logging.getLogger("reloop.sync")
@@ -36,7 +37,7 @@ _MISMATCHES_MAX = 3
 
 
 class LinkStalled(RoadError):  # noqa: N818 - a state of the link, not a mistake of anyone's
-    """Nothing moved for the breaker's time limit."""
+    """Nothing moved for as long as the road's patience lasts."""
 
     code = "sync.stalled"
 
@@ -44,10 +45,13 @@ class LinkStalled(RoadError):  # noqa: N818 - a state of the link, not a mistake
 class Session:
     """Runs until the link fails or its breaker opens. `acks` counts those that were applied."""
 
-    def __init__(self, wiring: Wiring, link: Link, breaker: Breaker, sender: Sender) -> None:
+    def __init__(
+        self, wiring: Wiring, link: Link, breaker: Breaker, patience: Patience, sender: Sender
+    ) -> None:
         self._wiring = wiring
         self._link = link
         self._breaker = breaker
+        self._patience = patience
         self._sender = sender
         self._tickets: deque[tuple[int, Ticket]] = deque()  # bounded by the sender's window
         self._wake = asyncio.Event()
@@ -56,7 +60,7 @@ class Session:
         self._mismatches = 0
         self._enrolled = False
         self._answers_due = False
-        self._heard_s = 0.0
+        self._moved_s = self._now()
         self.acks = 0
 
     @property
@@ -128,7 +132,7 @@ class Session:
         await self._enrol()
         frame, data = await next_frame(self._wiring, plan, self._sender.epoch)
         try:
-            ticket = self._breaker.admit()
+            ticket = self._breaker.admit(self._patience.silence_s_max)
         except BreakerOpen:
             if not self._tickets:
                 raise
@@ -164,8 +168,7 @@ class Session:
     async def _receive(self) -> None:
         while True:
             item = await self._link.receive()
-            for _, ticket in self._tickets:
-                ticket.progress()
+            self._progressed()
             if isinstance(item, AckArrived):
                 await self._acknowledge(item.data)
                 if self._answers_due and self.delivered:
@@ -174,7 +177,7 @@ class Session:
             else:
                 await self._wiring.documents.arrived(item)
                 await self._ask_for_documents(again=False)
-            self._heard_s = self._now()
+            self._moved_s = self._now()  # what took us time to apply was no silence of the link's
             self._wake.set()
 
     async def _ask_for_documents(self, *, again: bool) -> None:
@@ -205,6 +208,7 @@ class Session:
             self._contradicted(outcome)
             return
         self.acks += 1
+        self._patience.answered()
         if outcome is AckOutcome.NEW_EPOCH:
             raise EpochClosed("the cloud closed this epoch; what it has not acknowledged is carried over")
         if outcome is AckOutcome.FORGOTTEN:
@@ -223,18 +227,25 @@ class Session:
 
     async def _watch(self) -> None:
         """End the session when nothing is heard and nothing leaves although something should."""
-        moved, moved_s = self._link.moved_bytes(), self._now()
+        moved = self._link.moved_bytes()
         while True:
             await self._wiring.clock.sleep(_LOOK_S)
             before, moved = moved, self._link.moved_bytes()
             idle = not self._sending and not self._sender.in_flight
             if idle or moved != before:
-                moved_s = self._now()
-                for _, ticket in self._tickets:
-                    ticket.progress()
-            if self._now() - max(moved_s, self._heard_s) >= self._breaker.settings.timeout_s:
+                self._progressed()
+            silent_s = self._now() - self._moved_s
+            if silent_s >= self._patience.silence_s_max:
                 self._wiring.traffic.timeouts += 1
-                raise LinkStalled("no byte left and no answer came for the breaker's time limit")
+                raise LinkStalled(f"no byte left and no answer came for {silent_s:.0f} s")
+
+    def _progressed(self) -> None:
+        """Something moved, or nothing had to: what is in flight has its time again, and patience learns."""
+        now_s = self._now()
+        self._patience.moved(now_s - self._moved_s)
+        self._moved_s = now_s
+        for _, ticket in self._tickets:
+            ticket.progress(self._patience.silence_s_max)
 
     def _settle_all(self) -> None:
         """Nothing was learnt from what is still in flight."""

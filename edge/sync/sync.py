@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from edge.errors import JournalError
 from edge.supervision import end_all
 from edge.sync.outbox import EpochClosed, Wiring, new_sender
+from edge.sync.patience import OPENING_S_MAX, Patience
 from edge.sync.roads import RoadError, RoadRefused, TakenOver, TwinFound
 from edge.sync.session import LinkStalled, Session
 from protocol.breaker import Breaker, BreakerOpen
@@ -64,6 +65,11 @@ class Lane:
     rests_until_s: float = 0.0
     takeovers_s: deque[float] = field(default_factory=lambda: deque(maxlen=2))
     waits_for: Callable[[], str] = lambda: ""
+    acks_before: int = 0
+    patience: Patience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.patience = Patience(self.breaker.settings.timeout_s)
 
     def rest_s(self, now_s: float) -> float:
         """Seconds until this road may be tried; 0.0 if now, infinite if nobody knows."""
@@ -215,11 +221,14 @@ class Sync:
     @contextlib.asynccontextmanager
     async def _opened(self, lane: Lane) -> AsyncIterator[Session]:
         """Open the road; failing to is the breaker's business, succeeding is not yet: an ack decides."""
-        ticket = lane.breaker.admit()
+        trial = lane.breaker.state == "half-open"
+        ticket = lane.breaker.admit(OPENING_S_MAX)
+        began_s = self._wiring.clock.monotonic()
         try:
-            async with lane.road.link(self._wiring.will()) as link:
+            async with lane.road.link(self._wiring.will(), lane.patience.silence_s_max) as link:
                 ticket.neutral()
-                session = Session(self._wiring, link, lane.breaker, self._sender_now())
+                lane.patience.opened(self._wiring.clock.monotonic() - began_s)
+                session = Session(self._wiring, link, lane.breaker, lane.patience, self._sender_now())
                 self._in_use = (lane, session)
                 yield session
         except RoadRefused:
@@ -227,9 +236,12 @@ class Sync:
             raise
         except RoadError:
             ticket.failure()
+            if trial and lane.acks_before == self._wiring.traffic.acks:
+                lane.patience.longer()
             raise
         finally:
             ticket.neutral()
+            lane.acks_before = self._wiring.traffic.acks
 
     async def _until_better(self, lane: Lane, session: Session) -> None:
         """Run the session; leave a lesser road once a better one may be tried again."""

@@ -95,6 +95,8 @@ def _prove(
 
 
 def _say(row: Row, result: Result) -> None:
+    if result.figures:
+        console.print(f"{row.id}: {scorecard.spelled(result.figures)}", highlight=False, markup=False)
     for violation in result.kept[:10]:
         console.print(f"[bold red]{row.id} is broken:[/] {escape(violation.what)}", highlight=False)
         console.print(
@@ -105,6 +107,8 @@ def _say(row: Row, result: Result) -> None:
 def _replay(which: str) -> int:
     name, _, key = which.partition(":")
     part = _row(name).replay(key)
+    if part.figures:
+        console.print(f"{name}: {scorecard.spelled(part.figures)}", highlight=False, markup=False)
     for violation in part.violations:
         console.print(f"[bold red]broken:[/] {escape(violation.what)}", highlight=False)
     if not part.violations:

@@ -6,6 +6,7 @@ import datetime
 import random
 from typing import TYPE_CHECKING
 
+import pytest
 import time_machine
 
 from tests.proof.row import Part, Row, Task, Violation
@@ -50,7 +51,7 @@ def _walk(key: str) -> Part:
                     wall.move_to(datetime.datetime(year, 1, 1, tzinfo=datetime.UTC))
                 walk(pair, chance)
                 pair.compare()
-            except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
+            except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - whatever goes wrong is a finding
                 found = Violation(key, f"step {step}: {type(error).__name__}: {error}")
                 return Part(step + 1, [found], {"transitions": len(pair.heard)})
     return Part(STEPS, (), {"transitions": len(pair.heard)})
@@ -60,7 +61,13 @@ BREAKER = Row(
     id="R17",
     name="breaker against its reference model",
     unit="steps",
-    covers=("protocol/breaker.py", "tests/proof/breakers.py", "tests/protocol/breaker_model.py"),
+    covers=(
+        "protocol/__init__.py",
+        "protocol/breaker.py",
+        "protocol/errors.py",
+        "tests/proof/breakers.py",
+        "tests/protocol/breaker_model.py",
+    ),
     shallow=50_000,
     deep=5_000_000,
     split=_split,

@@ -15,6 +15,10 @@ Tick = Callable[[int], None]
 """Called by running tasks: so many more cases are done."""
 
 
+PROGRAMS = ("edge", "cloud", "protocol", "deploy/local")
+"""What every row covers that starts the gateway's agent and the cloud as processes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A broken promise: `what` for people, `key` to run the case again."""
@@ -64,8 +68,11 @@ class Row:
 
     `split(count, seed)` gives tasks; `run(task, tick)` runs one, in any process; `replay(key)` runs the case
     of a violation again. `covers`: folders and files on which the result depends; while none of them changes
-    the result stands. `shallow` and `deep` are the counts by name. `at_once`: tasks that may run side by
-    side, None for as many as there are cores (rows of real processes say how many they bear).
+    the result stands. That is all it imports and all that runs in processes it starts, but not the frame
+    (this file, the runner, the scorecard and its command line): the frame carries cases to processes and adds
+    up what they found, it decides neither what a case is nor whether a promise was broken. `shallow` and
+    `deep` are the counts by name. `at_once`: tasks that may run side by side, None for as many as there are
+    cores (rows of real processes say how many they bear).
     """
 
     id: str

@@ -278,6 +278,27 @@ def test_progress_at_the_deadline_comes_too_late(bench: Bench) -> None:
     assert bench.breaker.snapshot()["failures"] == 1
 
 
+def test_a_caller_that_knows_the_target_to_be_slow_gets_the_time_it_asks_for(bench: Bench) -> None:
+    ticket = bench.breaker.admit(12.0)
+    bench.clock.advance(12.0 - TICK_S)
+    ticket.progress(20.0)
+    bench.clock.advance(20.0 - TICK_S)
+    ticket.progress()
+    bench.clock.advance(TIMEOUT_S - TICK_S)
+    ticket.success()
+    snapshot = bench.breaker.snapshot()
+    assert (snapshot["outcomes"], snapshot["failures"]) == (1, 0)
+
+
+def test_a_trial_of_a_slow_target_ends_when_its_own_time_is_over(bench: Bench) -> None:
+    bench.half_open()
+    bench.breaker.admit(12.0)
+    bench.clock.advance(12.0 - TICK_S)
+    assert bench.state == "half-open"
+    bench.clock.advance(TICK_S)
+    assert bench.state == "open"
+
+
 def test_only_the_first_report_of_a_ticket_counts(bench: Bench) -> None:
     ticket = bench.breaker.admit()
     ticket.success()

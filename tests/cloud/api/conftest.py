@@ -104,7 +104,9 @@ async def cloud(engine: AsyncEngine, keyring: Keyring, tmp_path: Path) -> AsyncI
             lambda: None,
         )
     )
-    made = Cloud(app, engine, keyring, authority, services, settings, token, client_of(app), client_of(app, token))
+    made = Cloud(
+        app, engine, keyring, authority, services, settings, token, client_of(app), client_of(app, token)
+    )
     async with made.anyone, made.operator:
         yield made
 

@@ -195,6 +195,36 @@ def test_on_a_full_disk_the_ballast_makes_room_until_the_disk_is_free_again(tiny
     journal.close()
 
 
+def test_a_gateway_does_not_stay_dark_when_the_disk_fills_again_right_after_a_moment_of_room(
+    tiny: Path,
+) -> None:
+    """Nothing but an append ran between: no housekeeping set the ballast aside again."""
+    site = Site(tiny / "journal", settings=ROOMY)
+    journal = site.open()
+    visits(journal, 20)
+    other = fill(tiny)
+    journal.append(weighing())
+    assert not (site.folder / "ballast").exists()
+    other.unlink()
+    saved = journal.append(weighing())[0].seq
+    assert (site.folder / "ballast").stat().st_size == 1_000_000
+    fill(tiny)
+    crash(journal)
+    site.boot_id = "after the power cut"
+    again = site.open()
+    assert (again.head, again.boot) == (saved, 2)
+    again.close()
+
+
+def test_the_ballast_is_not_lost_when_setting_it_aside_was_broken_off(site: Site) -> None:
+    site.settings = ROOMY
+    site.open().close()
+    os.truncate(site.folder / "ballast", 0)
+    journal = site.open()
+    assert (site.folder / "ballast").stat().st_size == 1_000_000
+    journal.close()
+
+
 def chain_from_anchor_holds(journal: Journal) -> bool:
     return journal.verify().ok and journal.append(weighing())[0].seq == journal.head
 

@@ -98,6 +98,26 @@ def test_for_a_cloud_that_forgot_everything_everything_kept_is_carried(site: Sit
     journal.close()
 
 
+def test_a_weighing_is_not_credited_twice_when_it_was_hit_after_its_ack_and_the_cloud_forgot(
+    site: Site,
+) -> None:
+    """What its bytes say now has another id: it would count beside the one the cloud still has."""
+    journal = site.open()
+    visits(journal, 3)
+    journal.acknowledge(9, NOW_MS)
+    before = originals(journal)
+    writer = journal._store._writer
+    assert writer is not None
+    data = journal.read(5, 1)[0]
+    other = data.replace((1001).to_bytes(2, "big"), (9001).to_bytes(2, "big"))
+    assert other != data
+    writer.execute("UPDATE records SET data = ? WHERE seq = 5", (other,))
+    journal.new_epoch("cloud restored", everything=True)
+    assert originals(journal) == before[:4] + before[5:]
+    assert journal.birth.lost == 1
+    journal.close()
+
+
 def test_if_the_newest_file_is_lost_the_older_one_gives_back_what_was_not_acknowledged(site: Site) -> None:
     journal = site.open()
     visits(journal, 3)

@@ -38,7 +38,7 @@ VERSIONS = pytest.mark.parametrize("tls", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersio
 
 async def refusal(papers: Papers, credentials: Credentials, port: int | None = None) -> RoadError:
     with pytest.raises(RoadError) as caught:
-        async with mqtt(papers, port, credentials=credentials).link(WILL):
+        async with mqtt(papers, port, credentials=credentials).link(WILL, 3.0):
             pass
     return caught.value
 
@@ -90,7 +90,7 @@ async def test_an_expired_certificate_is_refused_with_that_word_and_a_new_one_le
     assert standing.word() == "refused: certificate expired"
     held[0] = broker.certificates()
     assert standing.word().startswith("valid until")
-    async with mqtt(broker, credentials=standing).link(WILL):
+    async with mqtt(broker, credentials=standing).link(WILL, 3.0):
         pass
 
 

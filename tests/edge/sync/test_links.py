@@ -232,7 +232,7 @@ async def test_a_broker_that_hangs_up_is_not_waited_for(papers: Papers) -> None:
     port = listening.sockets[0].getsockname()[1]
     async with listening, asyncio.timeout(DEADLINE_S):
         with pytest.raises(RoadError, match="hung up"):
-            async with mqtt(papers, port, timeout_s=10 * DEADLINE_S).link(WILL):
+            async with mqtt(papers, port, timeout_s=10 * DEADLINE_S).link(WILL, 3.0):
                 pass
 
 

@@ -53,7 +53,7 @@ class RoadDown(AbstractAsyncContextManager["Link"]):
         self.name, self._clock, self._up_s = name, clock, up_s
         self.tries_s: list[float] = []
 
-    def link(self, will: Status) -> AbstractAsyncContextManager[Link]:
+    def link(self, will: Status, silence_s_max: float) -> AbstractAsyncContextManager[Link]:
         return self
 
     async def __aenter__(self) -> Link:
@@ -115,7 +115,7 @@ async def test_a_closed_connections_number_is_not_watched_for_its_successor(pape
     """aiomqtt watches a turn later: by then the number may be the next one's, and the loop would spin."""
     credentials = papers.credentials()
     road = MqttRoad(MqttSettings(GATEWAY, "127.0.0.1", 1, credentials))
-    client = road._client(Status(False, GATEWAY, 1, 1), credentials.context())
+    client = road._client(Status(False, GATEWAY, 1, 1), 3.0, credentials.context())
     near, far = socket.socketpair()
     number = near.fileno()
     client._on_socket_register_write(client._client, None, near)

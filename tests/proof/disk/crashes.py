@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.proof.disk.covers import COVERS
 from tests.proof.disk.states import BEGINNING, Judge, Point, Recording, record
 from tests.proof.disk.workload import DEEDS
 from tests.proof.row import Part, Row, Task, Violation
@@ -164,10 +165,7 @@ CRASHES = Row(
     id="R1",
     name="crash states of the journal",
     unit="crash states",
-    covers=(
-        "edge/journal", "edge/errors.py", "protocol/records.py", "protocol/bodies.py", "protocol/cbor.py",
-        "tests/edge/journal/site.py", "tests/proof/disk",
-    ),
+    covers=COVERS,
     shallow=20_000,
     deep=1_000_000,
     split=_split,

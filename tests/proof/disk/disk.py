@@ -121,13 +121,14 @@ class Disk(FileSystem):
         self.on_event(FolderSync())
 
     def reserve(self, path: Path, size_bytes: int) -> None:
-        """As a file system does, but only the name: the room is `spare_bytes`."""
+        """As a file system does: first the name, then the room, which is not taken from `spare_bytes`."""
         new = not path.exists()
+        super().reserve(path, 1)
         if new:
-            super().reserve(path, 1)
             self._named(None, path, self.inode(path))
         self._ask("reserve", path)
-        self.on_event(Write(self.inode(path), 0, b"\0"))
+        super().reserve(path, size_bytes)
+        self.on_event(Write(self.inode(path), size_bytes - 1, b"\0"))
 
     def free_bytes(self, folder: Path) -> int:
         """Whatever `spare_bytes` says."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge.errors import JournalError
+from tests.proof.disk.covers import COVERS
 from tests.proof.disk.crashes import scratch
 from tests.proof.disk.disk import Fault
 from tests.proof.disk.image import Image, Kept
@@ -220,10 +221,7 @@ FAULTS = Row(
     id="R2",
     name="failing I/O under the journal",
     unit="fault points",
-    covers=(
-        "edge/journal", "edge/errors.py", "protocol/records.py", "protocol/bodies.py", "protocol/cbor.py",
-        "tests/edge/journal/site.py", "tests/proof/disk",
-    ),
+    covers=COVERS,
     shallow=_SINGLES,
     deep=_ALL,
     split=_split,

@@ -17,6 +17,7 @@ from edge.errors import JournalError
 from edge.journal.filesystem import LOCAL
 from protocol.records import genesis_digest
 from tests.edge.journal.site import BOOT, GATEWAY, NOW_MS, weighing
+from tests.proof.disk.covers import COVERS
 from tests.proof.disk.crashes import scratch
 from tests.proof.disk.image import Image
 from tests.proof.disk.promise import examine, unsent, written
@@ -230,10 +231,7 @@ FLIPS = Row(
     id="R4",
     name="bit flips and cuts in the journal's files",
     unit="hits",
-    covers=(
-        "edge/journal", "edge/errors.py", "protocol/records.py", "protocol/bodies.py", "protocol/cbor.py",
-        "tests/edge/journal/site.py", "tests/proof/disk",
-    ),
+    covers=COVERS,
     shallow=1_000,
     deep=100_000,
     split=_split,

@@ -24,7 +24,7 @@ import psutil
 from deploy.local.stack import CommandError, Devices, Stack
 from tests.bench.site import add_citizens
 from tests.proof.endurance.judging import judge
-from tests.proof.row import Part, Row, Task, Violation, keep_last
+from tests.proof.row import PROGRAMS, Part, Row, Task, Violation, keep_last
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,8 +186,8 @@ ENDURANCE = Row(
     id="R13",
     name="ninety days offline, then all of it at once",
     unit="records",
-    covers=("edge", "cloud", "protocol", "deploy/local", "tests/proof/endurance", "tests/bench/site.py",
-            "tests/bench/visits.py"),
+    covers=(*PROGRAMS, "tests/proof/endurance", "tests/bench/site.py", "tests/bench/visits.py",
+            "tests/system/intake.py"),
     shallow=20_000,
     deep=1_000_000,
     split=_split,

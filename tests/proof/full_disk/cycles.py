@@ -14,7 +14,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from tests.proof.row import Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +65,7 @@ FULL_DISK = Row(
     id="R3",
     name="a disk that fills up and is emptied again",
     unit="cycles",
-    covers=("edge", "protocol", "deploy/local", "tests/proof/full_disk", "tests/proof/processes/people.py",
-            "tests/system/exports.py"),
+    covers=(*PROGRAMS, "tests/proof/full_disk", "tests/proof/processes/people.py", "tests/system/exports.py"),
     shallow=5,
     deep=200,
     split=_split,

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.05
 _PATIENCE_S = 60.0
+_SOON_S = 15.0
+"""Less than the agent's housekeeping takes to come round."""
 _STEP_BYTES = 64 * 1024
 _PAGE_BYTES = 4096
-_BALLAST_FROM = 10
-"""Cycles from which on the end waits for the housekeeping that sets the ballast aside again."""
 _HOW = ("to the mark", "to the brim", "in steps", "and started")
 
 
@@ -66,8 +66,6 @@ class Crowded:
                 self._cycle(self._chance.choice(_HOW), free_bytes_min)
                 self._look_after_person()
                 self._done()
-            if count >= _BALLAST_FROM:
-                self._until(self._ballast.exists, "the ballast was set aside again")
         except (TimeoutError, StartError) as error:
             cycle = f"cycle {self.figures['cycles']} of {count}"
             findings.append(f"{cycle}: {error}; {self._plain_status()}")
@@ -81,32 +79,16 @@ class Crowded:
         self.figures[how] += 1
         time.sleep(self._chance.uniform(0, 0.8))
         self._fill(how, free_bytes_min)
-        if how == "and started" and not self._starts_again():
-            self.figures["no room to start"] += 1
-            self._hog.unlink()
-            self._site.start()
-        else:
-            self._until(self._stopped, "the kiosk says that the disk is full")
-            self.figures["refused"] += 1
-            time.sleep(self._chance.uniform(0, 0.3))
-            self._hog.unlink()
+        if how == "and started":
+            self._site.agent.kill()
+            self._site.start()  # the kiosk is not dark until somebody makes room
+        self._until(self._stopped, "the kiosk says that the disk is full")
+        self.figures["refused"] += 1
+        time.sleep(self._chance.uniform(0, 0.3))
+        self._hog.unlink()
         self._until(lambda: not self._stopped(), "the kiosk opens again once there is room")
         self._await_weighing("somebody weighs once there is room")
-
-    def _starts_again(self) -> bool:
-        """Cut the power and start anew. False if there is no room to, which only a spent ballast excuses.
-
-        On a gateway systemd tries again until there is.
-        """
-        self._site.agent.kill()
-        in_hand = self._ballast.exists()
-        try:
-            self._site.start()
-        except StartError as error:
-            if in_hand or "the disk is full" not in str(error):
-                raise
-            return False
-        return True
+        self._until(self._ballast.exists, "what is saved sets the ballast aside again", _SOON_S)
 
     def _fill(self, how: str, free_bytes_min: int) -> None:
         leave = {
@@ -149,12 +131,12 @@ class Crowded:
         before = len(self.seen)
         self._until(lambda: len(self.seen) > before, what)
 
-    def _until(self, true: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + _PATIENCE_S
+    def _until(self, true: Callable[[], bool], what: str, patience_s: float = _PATIENCE_S) -> None:
+        deadline = time.monotonic() + patience_s
         while not true():
             self._look_after_person()
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {_PATIENCE_S:.0f} s: {what}")
+                raise TimeoutError(f"not within {patience_s:.0f} s: {what}")
             time.sleep(_LOOK_S)
 
     def _look_after_person(self) -> None:

@@ -131,9 +131,10 @@ EQUIVALENCE = Row(
     name="model store equals Postgres",
     unit="steps",
     covers=(
+        "cloud/errors.py",
         "cloud/ingest",
+        "cloud/kit",
         "cloud/ledger",
-        "cloud/kit/migrations",
         "protocol",
         "tests/cloud/ingest/gateway.py",
         "tests/proof/histories",

@@ -18,7 +18,7 @@ from tests.bench.site import add_citizens
 from tests.bench.visits import fill
 from tests.proof.lossy.chaos import Chaos, Weather
 from tests.proof.lossy.tunnel import Tunnel, possible
-from tests.proof.row import Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
 from tests.system.exports import assert_agree, assert_sound
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ LOSSY = Row(
     id="R12",
     name="a backlog over links that lose, delay, cut and reset",
     unit="records",
-    covers=("edge", "cloud", "protocol", "deploy/local", "tests/proof/lossy", "tests/bench/site.py",
-            "tests/bench/visits.py", "tests/system/exports.py"),
+    covers=(*PROGRAMS, "tests/proof/lossy", "tests/bench/site.py", "tests/bench/visits.py",
+            "tests/system/exports.py", "tests/system/intake.py"),
     shallow=1_000,
     deep=90_000,
     split=_split,

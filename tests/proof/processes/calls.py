@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from deploy.local.processes import Process, StartError, program, wait_until
 from tests.proof.processes.kills import hash_of, merge
 from tests.proof.processes.town import FAILURES, Kept, open_town
-from tests.proof.row import Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,9 +114,9 @@ CALLED = Row(
     name="an agent killed at each system call that writes, syncs or sends",
     unit="kills",
     covers=(
-        "edge", "cloud", "protocol", "deploy/local", "tests/proof/processes/calls.py",
-        "tests/proof/processes/kills.py", "tests/proof/processes/people.py",
-        "tests/proof/processes/recovery.py", "tests/proof/processes/town.py", "tests/system/exports.py",
+        *PROGRAMS, "tests/proof/processes/calls.py", "tests/proof/processes/kills.py",
+        "tests/proof/processes/people.py", "tests/proof/processes/recovery.py",
+        "tests/proof/processes/town.py", "tests/proof/processes/victims.py", "tests/system/exports.py",
     ),
     shallow=5,
     deep=600,

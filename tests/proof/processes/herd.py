@@ -32,7 +32,7 @@ from protocol.documents import Name
 from tests.proof.processes.members import Experience, Orders, key_of, name_of
 from tests.proof.processes.recovery import percentile
 from tests.proof.processes.town import Kept
-from tests.proof.row import Part, Row, Task, Violation, keep_last
+from tests.proof.row import PROGRAMS, Part, Row, Task, Violation, keep_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -347,9 +347,9 @@ HERD = Row(
     name="the broker restarts under a herd of connected gateways",
     unit="connections",
     covers=(
-        "edge/sync", "edge/supervision.py", "edge/clock.py", "cloud", "protocol",
-        "deploy/local/processes.py", "tests/proof/processes/herd.py", "tests/proof/processes/members.py",
-        "tests/proof/processes/recovery.py", "tests/proof/processes/town.py",
+        *PROGRAMS, "tests/proof/processes/herd.py", "tests/proof/processes/members.py",
+        "tests/proof/processes/people.py", "tests/proof/processes/recovery.py",
+        "tests/proof/processes/town.py", "tests/system/exports.py",
     ),
     shallow=500,
     deep=5_000,

@@ -15,7 +15,7 @@ from deploy.local.processes import wait_until
 from tests.proof.processes.recovery import Watch, gathered, spelled
 from tests.proof.processes.town import DRAIN_S, FAILURES, Kept, Shape, Town, open_town
 from tests.proof.processes.victims import Victim, victims_of
-from tests.proof.row import Figures, Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Figures, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,11 @@ KILLS = 40
 KILLS_CALM = 10
 """Of a town where one recovery is awaited before the next kill, so that each is timed alone."""
 CALM_FROM = 200
+KILLS_LONG = 100
+"""Of a long town, where people weigh LONG_WEIGHINGS times while everything dies about as often each."""
+LONG_WEIGHINGS = 2_000
+LONG_TOWNS = 5
+LONG_FROM = 2 * LONG_TOWNS * KILLS_LONG
 SITES = 2
 PAIRS = 0.3
 """Share of moments at which two processes die at once."""
@@ -34,10 +39,12 @@ STARTING = 0.1
 """Share of moments at which what is only starting may die, too."""
 AHEAD = 4
 PAUSE_S = (0.1, 1.0)
+PAUSE_LONG_S = (1.0, 7.0)
 DOWN_S = (0.0, 0.5)
 RESTART_S = 1.0
 BACK_S = 90.0
 """Whatever was killed serves again this long after the last kill at the latest."""
+_HOW = {"calm": "alone", "storm": "in a storm", "long": "now and then"}
 SHAPES: tuple[Shape, ...] = ("apart", "all")
 
 
@@ -52,9 +59,9 @@ class Killer:
         self.processes: Counter[str] = Counter()
         self.moments = self.pairs = self.while_starting = self.by_themselves = 0
 
-    def pause(self) -> None:
+    def pause(self, between_s: tuple[float, float] = PAUSE_S) -> None:
         """Let them work for a moment; what is due to start again does."""
-        until_s = time.monotonic() + self._random.uniform(*PAUSE_S)
+        until_s = time.monotonic() + self._random.uniform(*between_s)
         while (left_s := until_s - time.monotonic()) > 0:
             self.tend()
             time.sleep(min(0.02, left_s))
@@ -114,10 +121,15 @@ class Killer:
 
 
 def _split(count: int, seed: int) -> Sequence[Task]:
-    """Towns of both shapes in turn, never fewer than one of each; a tenth of many kills is for calm ones."""
+    """Towns of both shapes in turn, never fewer than one of each.
+
+    Of many kills a tenth is for calm towns, of very many up to half for long ones, which come first.
+    """
+    long = LONG_TOWNS * KILLS_LONG if count >= LONG_FROM else 0
     calm = count // 10 if count >= CALM_FROM else 0
-    storms = _shares(count - calm, max(len(SHAPES), -(-(count - calm) // KILLS)))
-    towns = [("storm", share) for share in storms]
+    storm = count - long - calm
+    towns = [("long", share) for share in _shares(long, LONG_TOWNS)]
+    towns += [("storm", share) for share in _shares(storm, max(len(SHAPES), -(-storm // KILLS)))]
     towns += [("calm", share) for share in _shares(calm, -(-calm // KILLS_CALM))]
     return [
         Task(share, {"key": f"{seed}.{number}.{SHAPES[number % len(SHAPES)]}.{pace}.{share}"})
@@ -154,11 +166,11 @@ def _kill(key: str, tick: Tick) -> Part:
                 killer = Killer(victims_of(town), watch, key)
                 watch.start()
                 try:
-                    killed = _storm(town, killer, int(kills), tick, calm=pace == "calm")
+                    killed = _storm(town, killer, int(kills), tick, pace)
                     figures["drain_s_max"] = round(_calm(town, killer, watch), 1)
                 finally:
                     watch.close()
-                figures |= _figures(town, killer, watch, "alone" if pace == "calm" else "in a storm")
+                figures |= _figures(town, killer, watch, _HOW[pace])
                 found = town.judge()
         except FAILURES as error:
             found.append(f"{type(error).__name__}: {error}")
@@ -168,11 +180,11 @@ def _kill(key: str, tick: Tick) -> Part:
         return Part(killed, [Violation(key, each + where) for each in found], figures)
 
 
-def _storm(town: Town, killer: Killer, kills: int, tick: Tick, *, calm: bool) -> int:
-    while killer.moments < kills:
-        if calm:
+def _storm(town: Town, killer: Killer, kills: int, tick: Tick, pace: str) -> int:
+    while killer.moments < kills or (pace == "long" and town.saved < LONG_WEIGHINGS):
+        if pace == "calm":
             wait_until(killer.settled, DRAIN_S, "nothing recorded after a kill was acknowledged")
-        killer.pause()
+        killer.pause(PAUSE_LONG_S if pace == "long" else PAUSE_S)
         if killer.strike():
             tick(1)
         town.look_after_people()
@@ -225,9 +237,9 @@ KILLED = Row(
     name="real processes killed, alone and in pairs, while people weigh",
     unit="kills",
     covers=(
-        "edge", "cloud", "protocol", "deploy/local", "tests/proof/processes/kills.py",
-        "tests/proof/processes/people.py", "tests/proof/processes/recovery.py",
-        "tests/proof/processes/town.py", "tests/proof/processes/victims.py", "tests/system/exports.py",
+        *PROGRAMS, "tests/proof/processes/kills.py", "tests/proof/processes/people.py",
+        "tests/proof/processes/recovery.py", "tests/proof/processes/town.py",
+        "tests/proof/processes/victims.py", "tests/system/exports.py",
     ),
     shallow=30,
     deep=1_000,

@@ -18,7 +18,7 @@ from deploy.local.processes import wait_until
 from tests.proof.processes.kills import hash_of, merge
 from tests.proof.processes.liar import HONEST, Liar, Lies
 from tests.proof.processes.town import DRAIN_S, FAILURES, Kept, Town, open_town
-from tests.proof.row import Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -198,10 +198,10 @@ LIED_TO = Row(
     name="brokers that lose, double, mix up and spoil what they took",
     unit="lies",
     covers=(
-        "edge", "cloud", "protocol", "deploy/local", "tests/proof/processes/kills.py",
-        "tests/proof/processes/liar.py", "tests/proof/processes/lies.py",
-        "tests/proof/processes/people.py", "tests/proof/processes/recovery.py",
-        "tests/proof/processes/town.py", "tests/system/exports.py",
+        *PROGRAMS, "tests/proof/processes/kills.py", "tests/proof/processes/liar.py",
+        "tests/proof/processes/lies.py", "tests/proof/processes/people.py",
+        "tests/proof/processes/recovery.py", "tests/proof/processes/town.py",
+        "tests/proof/processes/victims.py", "tests/system/exports.py",
     ),
     shallow=60,
     deep=5_000,

@@ -166,9 +166,9 @@ class Counted:
         self._road, self._tried = road, tried
 
     @asynccontextmanager
-    async def link(self, will: Status) -> AsyncIterator[Link]:
+    async def link(self, will: Status, silence_s_max: float) -> AsyncIterator[Link]:
         self._tried()
-        async with self._road.link(will) as link:
+        async with self._road.link(will, silence_s_max) as link:
             yield link
 
 

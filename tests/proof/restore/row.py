@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.proof.restore.stories import STORIES
-from tests.proof.row import Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ RESTORE = Row(
     id="R21",
     name="cloud restored, card put back, card cloned, and all of it",
     unit="points",
-    covers=("protocol", "edge", "cloud", "deploy/local", "tests/proof/restore", "tests/system/intake.py"),
+    covers=(*PROGRAMS, "tests/proof/restore", "tests/system/intake.py"),
     shallow=4,
     deep=50,
     split=_split,

@@ -320,7 +320,7 @@ class SimulatedRoad:
         self._network, self._gateway, self._machine = network, gateway, machine
 
     @contextlib.asynccontextmanager
-    async def link(self, will: Status) -> AsyncIterator[BaseLink]:
+    async def link(self, will: Status, silence_s_max: float) -> AsyncIterator[BaseLink]:
         """Connect."""
         network = self._network
         self._machine.touch()

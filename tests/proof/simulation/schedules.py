@@ -17,7 +17,15 @@ _SCHEDULES = 25
 _REPLAYS = {True: 10, False: 3}
 _TAIL = 60
 """Events shown of a schedule that went wrong."""
-COVERS = ("protocol", "edge", "cloud/ingest", "cloud/ledger", "cloud/kit", "tests/proof/simulation")
+COVERS = (
+    "protocol",
+    "edge",
+    "cloud/errors.py",
+    "cloud/ingest",
+    "cloud/ledger",
+    "cloud/kit",
+    "tests/proof/simulation",
+)
 
 
 def _split(count: int, seed: int) -> Sequence[Task]:
