@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from cloud.kit.authority import SERVER_NAME
 from sqlalchemy import text
 
 from cloud.api.app import CLAIM_BURST
+from cloud.kit.authority import SERVER_NAME
 from protocol.bundle import check_access, read_access, read_bundle
 from protocol.codes import gateway_code_secret
 from protocol.cose import SigningKey

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+
 import psycopg
 
 from cloud.ledger import service as ledger

@@ -203,7 +203,6 @@ LINK_SECURITY = Row(
     covers=(
         "cloud/errors.py",
         "cloud/kit/authority.py",
-        "cloud/kit/broker_access.py",
         "cloud/kit/mosquitto.py",
         "cloud/kit/broker_door.py",
         "cloud/kit/broker_folder.py",
