@@ -11,13 +11,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from cloud.kit.broker_door import broker_context
+from cloud.config import MqttSettings
+from cloud.kit.broker_door import BrokerDoor, broker_context
+from cloud.kit.clock import SystemClock, utc
 from protocol.cose import parse
 from protocol.documents import ConfigBody, Name, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from cloud.kit.authority import Authority
     from cloud.kit.broker_door import BrokerContext
     from protocol.bundle import Access
 
@@ -65,6 +69,16 @@ class TlsKey:
             tls_context=self.context(access.mqtt.root_certificate, chain),
             **options,
         )
+
+
+def now() -> datetime:
+    """Now, as certificates want it."""
+    return utc(SystemClock().wall_ms())
+
+
+def door(authority: Authority, port: int) -> BrokerDoor:
+    """The cloud's own door at a broker on this machine."""
+    return BrokerDoor(MqttSettings("127.0.0.1", port), authority, now)
 
 
 def certificates_of(config: bytes) -> list[bytes]:
