@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -41,6 +41,8 @@ REVOCATIONS_LIFE = timedelta(days=30)
 _BACKDATED = timedelta(hours=1)
 """What two clocks may differ; also room for revocation lists that must each be later than the one before."""
 _SECOND = timedelta(seconds=1)
+_UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What the library makes of a request: it has no error root."""
 CANARY = "canary-in-the-mine"
 CANARIES = 2**32
 """Serial numbers up to this are canaries' and stay on one list only; all others are random and far above."""
@@ -193,7 +195,7 @@ def _requested_key(csr: bytes) -> ec.EllipticCurvePublicKey:
         request = x509.load_der_x509_csr(csr)
         key = request.public_key()
         whole = request.is_signature_valid
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except _UNREADABLE as error:
         raise RequestRefusedError(f"the certificate request cannot be read: {error}") from error
     if not whole or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise RequestRefusedError("the certificate request is not signed by a P-256 key of its own")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge.sync.roads import BrokerUnknown, CertificateRefused, RoadError, RoadRefused
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edge.tlskey import TlsKey
     from protocol.bundle import Broker
 
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 _ABOUT_US = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR")
 """In the names of the alerts with which a broker turns a certificate away."""
 WAITING = "the broker lets us in with a certificate only; ours comes over HTTPS or with a courier's answer"
@@ -153,7 +155,7 @@ class Credentials:
         try:
             chain = [x509.load_der_x509_certificate(one) for one in offered]
             return chain if chain and self.key.fits(chain[0]) else []
-        except ValueError:  # the cloud signed what is no certificate: ask for another
+        except _UNREADABLE:  # the cloud signed what is no certificate: ask for another
             return []
 
 
