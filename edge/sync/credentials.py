@@ -121,11 +121,14 @@ class Credentials:
         context.server_name = self._broker.server_name
         try:
             context.load_verify_locations(cadata=self._broker.root_certificate)
-            _show(context, self.key.pem + b"".join(one.public_bytes(Encoding.PEM) for one in chain))
         except (ssl.SSLError, ValueError) as error:
             raise BrokerUnknown(
                 f"the broker's root certificate cannot be used: {error}; claim anew"
             ) from error
+        try:
+            _show(context, self.key.pem + b"".join(one.public_bytes(Encoding.PEM) for one in chain))
+        except ssl.SSLError as error:
+            raise CertificateRefused(f"our own certificate cannot be used: {error}") from error
         mind_dates(context, self._clock)
         return context
 
