@@ -56,7 +56,7 @@ class TlsKey:
     def context(self, root: bytes, chain: Sequence[bytes]) -> BrokerContext:
         """A TLS context with this key; certificates in DER."""
         pem = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return broker_context(_pem(root), pem, b"".join(map(_pem, chain)))
+        return broker_context(pem_of(root), pem, b"".join(map(pem_of, chain)))
 
     def client(self, access: Access, chain: Sequence[bytes], port: int, **options: Any) -> aiomqtt.Client:
         """A connection to the broker on this machine that a claim's answer lets us know."""
@@ -95,5 +95,6 @@ def config_of(access: Access) -> bytes:
     raise AssertionError("no config document")
 
 
-def _pem(der: bytes) -> bytes:
+def pem_of(der: bytes) -> bytes:
+    """A certificate as OpenSSL wants to load it."""
     return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
