@@ -74,12 +74,12 @@ async def newest(
 
 
 async def keep(connection: AsyncConnection, certificate: Certificate) -> None:
-    """Remember a certificate that is given out, once."""
+    """Remember a certificate that is given out, once; of a gateway that is not known there is none."""
     await execute(
         connection,
         "insert into gateway_certificates (serial, gateway_id, key_digest, certificate, issued_at, not_after)"
-        " values (:serial, :gateway, :key_digest, :certificate, :issued_at, :not_after)"
-        " on conflict do nothing",
+        " select :serial, id, :key_digest, :certificate, :issued_at, :not_after from gateways"
+        "  where id = :gateway on conflict do nothing",
         {name: getattr(certificate, name) for name in certificate.__slots__},
     )
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+
 from cloud.gateways import certificate_rows
 from cloud.gateways.models import Certificate, Request
-from cloud.kit.authority import GATEWAY_LIFE, requested_key_digest
+from cloud.kit.authority import GATEWAY_LIFE, key_digest, requested_key_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +70,12 @@ class Certificates:
     async def evicted(self, connection: AsyncConnection, serials: list[bytes]) -> None:
         """Of these the broker has no session any more."""
         await certificate_rows.evicted(connection, serials, self.now())
+
+    async def remember(self, connection: AsyncConnection, gateway: str, certificate: bytes) -> None:
+        """Know a certificate (DER) again that a restored database forgot: it may have to be revoked."""
+        signed = x509.load_der_x509_certificate(certificate)
+        digest = key_digest(signed.public_key())
+        await certificate_rows.keep(connection, Certificate.of(gateway, digest, signed, self.now()))
 
     async def prune(self, connection: AsyncConnection) -> None:
         """Forget what is over."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
 AUTHORITY_LIFE = timedelta(days=365 * 25)
 GATEWAY_LIFE = timedelta(days=90)
 SERVER_LIFE = timedelta(days=90)
@@ -184,7 +186,11 @@ class Authority:
 
 def requested_key_digest(csr: bytes) -> bytes:
     """SHA-256 of the public key that a request (DER) is for. Raises RequestRefusedError."""
-    key = _requested_key(csr)
+    return key_digest(_requested_key(csr))
+
+
+def key_digest(key: CertificatePublicKeyTypes) -> bytes:
+    """SHA-256 of a public key as certificates and requests hold it."""
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 

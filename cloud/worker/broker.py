@@ -6,7 +6,8 @@ too: once that is refused the list has been read, and the place of each revoked 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
 READ_S = 10.0
 """How long the broker may take to read a list."""
 LOCK_S = 30.0
+LEFT_MIN = timedelta(days=10)
+"""A list or certificate that has no more left was not renewed for weeks: nobody will be let in soon."""
+DOUBT_MAX = timedelta(minutes=10)
+REVOCATIONS_OLD = "broker.revocations_old"
+CERTIFICATE_OLD = "broker.certificate_old"
+UNREAD = "broker.revocations_unread"
+ALARMS = (REVOCATIONS_OLD, CERTIFICATE_OLD, UNREAD)
 _LOOK_S = 0.1
 
 
@@ -44,7 +52,22 @@ class BrokerKeeper:
     certificates: Certificates
     clock: Clock
     now: Callable[[], datetime]
-    confirmed: bytes | None = field(default=None)
+    confirmed: bytes | None = None
+    _doubt_since: datetime | None = None
+
+    def complaints(self) -> dict[str, dict[str, object]]:
+        """What an operator must look at, by alarm code."""
+        found: dict[str, dict[str, object]] = {}
+        now, listed, server = self.now(), self.folder.revocations(), self.folder.server_certificate()
+        list_end = None if listed is None else listed.next_update_utc
+        server_end = None if server is None else server.not_valid_after_utc
+        if list_end is None or list_end - now < LEFT_MIN:
+            found[REVOCATIONS_OLD] = {"until": None if list_end is None else list_end.isoformat()}
+        if server_end is None or server_end - now < LEFT_MIN:
+            found[CERTIFICATE_OLD] = {"until": None if server_end is None else server_end.isoformat()}
+        if self._doubt_since is not None and now - self._doubt_since > DOUBT_MAX:
+            found[UNREAD] = {"since": self._doubt_since.isoformat()}
+        return found
 
     async def sync(self, engine: AsyncEngine, *, thorough: bool = False) -> bool:
         """Make the folder say what the database says, and the broker do it.
@@ -56,7 +79,9 @@ class BrokerKeeper:
         while True:
             with self.folder.locked() as mine:
                 if mine:
-                    return await self._sync(engine, thorough)
+                    done = await self._sync(engine, thorough)
+                    self._doubt_since = None if done else self._doubt_since or self.now()
+                    return done
             if self.clock.monotonic() > deadline:
                 return False
             await self.clock.sleep(_LOOK_S)

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.kit.web.work import KEEP_DAYS
+from cloud.worker.broker import ALARMS
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -59,4 +60,13 @@ class Housekeeping:
             async with self.engine.begin() as connection:
                 await self.documents.publish_config(connection, gateway)
         if self.broker is not None:
-            await self.broker.sync(self.engine, thorough=True)
+            await self._keep(self.broker)
+
+    async def _keep(self, broker: BrokerKeeper) -> None:
+        try:
+            await broker.sync(self.engine, thorough=True)
+        finally:
+            complaints = broker.complaints()
+            async with self.engine.begin() as connection:
+                for code in ALARMS:
+                    await self.alarms.keep(connection, code, complaints.get(code))

@@ -19,7 +19,7 @@ from cloud.config import MqttSettings, Settings
 from cloud.kit.broker_door import BrokerDoor
 from cloud.kit.broker_folder import BrokerFolder
 from cloud.kit.clock import SystemClock
-from cloud.worker.broker import BrokerKeeper, broker_keeper
+from cloud.worker.broker import ALARMS, BrokerKeeper, broker_keeper
 from cloud.worker.broker_files import access_rules
 from cloud.worker.publisher import Publisher
 from deploy.local.broker import Broker
@@ -343,3 +343,31 @@ async def test_nobody_comes_in_without_a_certificate_of_ours(line: Line) -> None
     inside = member.tls.client(member.access, member.chain, line.broker.inside_port)
     with pytest.raises(aiomqtt.MqttError):
         await inside.__aenter__()
+
+
+@needs_mosquitto
+async def test_an_operator_is_told_while_the_broker_lives_on_old_lists_or_has_not_read_the_new(
+    line: Line, tmp_path: Path
+) -> None:
+    assert await line.keeper.sync(line.cloud.engine, thorough=True)
+    assert await told(line, line.keeper) == []
+    now = line.keeper.now()
+    later = replace(line.keeper, now=lambda: now + timedelta(days=85))
+    assert await told(line, later) == ["broker.certificate_old", "broker.revocations_old"]
+    assert await told(line, later) == ["broker.certificate_old", "broker.revocations_old"], "once"
+    line.broker.process.stop()
+    clock = [now]
+    lonely = replace(line.keeper, confirmed=None, now=lambda: clock[0])
+    assert not await lonely.sync(line.cloud.engine, thorough=True)
+    clock[0] += timedelta(minutes=11)
+    assert await told(line, lonely) == ["broker.revocations_unread"]
+
+
+async def told(line: Line, keeper: BrokerKeeper) -> list[str]:
+    """The alarms that are open after these complaints."""
+    alarms = line.cloud.services.alarms
+    async with line.cloud.engine.begin() as connection:
+        for code in ALARMS:
+            await alarms.keep(connection, code, keeper.complaints().get(code))
+    answer = await line.cloud.operator.get("/v1/alarms", params={"open": True})
+    return sorted(each["code"] for each in answer.json()["items"])
