@@ -7,7 +7,6 @@ starts a whole one again. Owns no rule of its own.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
 import secrets
@@ -23,6 +22,7 @@ from edge.errors import EdgeError, JournalError
 from edge.health.metrics import serve_metrics
 from edge.health.notify import Notifier
 from edge.health.report import Report
+from edge.housekeeping import Housekeeping
 from edge.kiosk.app import create_kiosk
 from edge.kiosk.server import KioskServer
 from edge.kiosk.words import Language
@@ -46,15 +46,11 @@ if TYPE_CHECKING:
     from edge.control import Request
     from edge.core import Core
     from edge.devices.events import DeviceEvent
-    from edge.journal import Birth
     from edge.sync.roads import Road
     from protocol.bodies import Body
 
 _LOGGER = logging.getLogger("reloop.agent")
 _HEARTBEAT_S = 5.0
-_HOUSEKEEPING_S = 30.0
-_CHECK_ROUNDS_MAX = 120
-"""Rounds of housekeeping after which the chain is checked although the outbox is being drained: an hour."""
 _NO_SCALE = ScaleView("absent", None, None, False, float("inf"), "flag", "no [scale] is configured")
 
 
@@ -84,15 +80,15 @@ class Agent:
         app = create_kiosk(self._station, language=Language(self._settings.gateway.language))
         self._kiosk = KioskServer(app, self._settings.kiosk.host, self._settings.kiosk.port)
         self._notifier = Notifier()
-        self._birth: Birth | None = None
+        self._housekeeping = Housekeeping(core.journal, core.traffic.alarm, core.clock)
         self._control = Control(self._settings.data_dir, self._commands())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run every part until `stop`, then stop in order; the journal says both."""
         journal = self._core.journal
         birth = journal.journal.birth
+        self._housekeeping.tell_damage()
         await self._note(GatewayStarted(VERSION, _boot_id(), f"{birth.reason} {birth.detail}".strip()[:500]))
-        self._tell_damage()
         metrics_port, stop_metrics = serve_metrics(self._settings.health, _asked_in_loop(self.report))
         _LOGGER.info("kiosk at %s, metrics on port %d", self._kiosk.url, metrics_port)
         self._notifier.ready(self.report().line())
@@ -102,22 +98,6 @@ class Agent:
             await self._note(GatewayStopped("asked to"))
         finally:
             await asyncio.to_thread(stop_metrics)
-
-    def _tell_damage(self) -> None:
-        """Whatever was repaired, at the start or in use, is told once."""
-        journal = self._core.journal.journal
-        birth, self._birth = self._birth, journal.birth
-        if self._birth is not birth and self._birth.lost:
-            self._core.traffic.alarm("journal.lost")
-            _LOGGER.error(
-                "%d records could not be salvaged (nobody was told of them if the power failed in the last"
-                " commit); keep the .damaged files: %s",
-                self._birth.lost,
-                self._birth.detail,
-            )
-        for name in journal.take_forgotten():
-            self._core.traffic.alarm("journal.evidence_removed")
-            _LOGGER.warning("%s was removed; it was set aside as damaged, no record of it is missing", name)
 
     async def _note(self, body: Body) -> None:
         """Journal a start or stop. A full disk keeps nobody from coming up: the screen has to say it."""
@@ -150,7 +130,7 @@ class Agent:
             "sync": self._sync.run(),
             "control": self._control.run(),
             "heartbeat": self._heartbeat(),
-            "housekeeping": self._housekeeping(),
+            "housekeeping": self._housekeeping.run(),
             "timekeeping": Timekeeper(
                 self._clock, self._core.journal, self._core.directory.earliest_ms
             ).run(),
@@ -164,39 +144,6 @@ class Agent:
         while True:
             self._notifier.alive(self.report().line())
             await self._clock.sleep(min(_HEARTBEAT_S, self._notifier.watchdog_s or _HEARTBEAT_S))
-
-    async def _housekeeping(self) -> None:
-        """Prune what is synced and old, watch the disk, check the whole chain once in the background.
-
-        Room comes first: without it nobody can weigh. The check waits until nothing is being drained, for it
-        takes the processor's time, but not for ever.
-        """
-        journal, acked, checked = self._core.journal, -1, False
-        for rounds in itertools.count():
-            await self._prune()
-            self._tell_damage()
-            quiet = journal.acked in {acked, journal.head}
-            if not checked and (quiet or rounds >= _CHECK_ROUNDS_MAX):
-                await self._check_chain()
-                checked = True
-            acked = journal.acked
-            await self._clock.sleep(_HOUSEKEEPING_S)
-
-    async def _prune(self) -> None:
-        try:
-            await self._core.journal.prune()
-        except (JournalError, OSError) as error:
-            self._core.traffic.alarm("journal.prune")
-            _LOGGER.warning("nothing can be pruned: %s", error)
-
-    async def _check_chain(self) -> None:
-        try:
-            sound = (await self._core.journal.check_rest()).ok
-        except (JournalError, OSError):
-            sound = False
-        if not sound:
-            self._core.traffic.alarm("journal.check")
-            _LOGGER.error("the journal's chain does not add up; run: reloop-edge journal verify")
 
     def _scale_driver(self) -> ScaleDriver | None:
         if self._settings.scale is None:

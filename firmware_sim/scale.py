@@ -4,14 +4,14 @@ Owns the beat and the faults that concern the value; bytes are the dialect's, th
 """
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
-from firmware_sim.control import ControlSocket, Json, text, whole_number
+from firmware_sim.control import Json, text, whole_number
+from firmware_sim.device import SimulatedDevice
 from firmware_sim.dialects import DialectOptions, ScaleIdentity, Turn, make_adapter
 from firmware_sim.errors import CommandError
 from firmware_sim.faults import Fault, fault_named
@@ -26,7 +26,7 @@ from firmware_sim.physics import (
     power_on,
     update,
 )
-from firmware_sim.wire import Wire, WireFault, temporary_folder
+from firmware_sim.wire import Wire, WireFault
 
 _T = TypeVar("_T")
 
@@ -38,7 +38,7 @@ SECOND_BAG_G = 1_500
 WEIGHING_DIVISIONS = 20
 
 
-class SimulatedScale:
+class SimulatedScale(SimulatedDevice):
     """A scale at `link` that speaks `dialect`. Async context manager; all methods are immediate.
 
     Without `link` a temporary folder is used and removed again. With `control` a control socket is
@@ -58,14 +58,12 @@ class SimulatedScale:
         identity: ScaleIdentity | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("scale", link, control)
         self.dialect = dialect
-        self._folder = None if link else temporary_folder()
-        self.link = Path(link) if link else (self._folder or Path()) / "scale"
         self.profile = profile or ScaleProfile()
         self._options = DialectOptions(baud, checksum, identity or ScaleIdentity())
         self._adapter = make_adapter(dialect, self._options)
         self.wire = Wire(self.link, baud, seed, self._receive)
-        self._control = ControlSocket(Path(control), self._command) if control else None
         self._seed = seed
         self._now = now
         self._load_g = 0
@@ -78,31 +76,6 @@ class SimulatedScale:
         self._stale_until_s = 0.0
         self._changed_s = now()
         self._attached_seen = 0
-        self._beat: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        if self._folder is not None:
-            self._folder.mkdir(mode=0o700)
-        await self.wire.__aenter__()
-        if self._control is not None:
-            await self._control.__aenter__()
-        self._beat = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        if self._beat is not None:
-            self._beat.cancel()
-            await asyncio.gather(self._beat, return_exceptions=True)
-        if self._control is not None:
-            await self._control.__aexit__()
-        await self.wire.__aexit__()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def port(self) -> str:
-        """The path a driver opens."""
-        return str(self.link)
 
     @property
     def load_g(self) -> int:

@@ -4,18 +4,17 @@ Owns the queue of codes and the tag in the field; bytes come from `scanner_frame
 """
 
 import asyncio
-import shutil
 import time
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
 
-from firmware_sim.control import ControlSocket, Json, text, whole_number
+from firmware_sim.control import Json, text, whole_number
+from firmware_sim.device import SimulatedDevice
 from firmware_sim.errors import CommandError
 from firmware_sim.faults import SCANNER_FAULTS, Fault, fault_named
 from firmware_sim.scanner_frames import Symbology, Terminator, scan_frame, tag_frame
-from firmware_sim.wire import BITS_PER_BYTE, Wire, WireFault, temporary_folder
+from firmware_sim.wire import BITS_PER_BYTE, Wire, WireFault
 
 # An RDM6300 repeats its frame about this often while a tag is in its field.
 TAG_PERIOD_S = 0.05
@@ -26,7 +25,7 @@ PAUSE_S = 0.2
 MAX_WAITING_CODES = 16
 
 
-class SimulatedScanner:
+class SimulatedScanner(SimulatedDevice):
     """A scanner at `link`. Async context manager; `scan` and `tag` return at once.
 
     `aim` puts an AIM identifier before every code (`]Q0` for QR, `]C0` for Code 128).
@@ -44,42 +43,15 @@ class SimulatedScanner:
     ) -> None:
         if terminator not in set(Terminator):
             raise CommandError(f"no terminator {terminator!r}; choose one of: {', '.join(Terminator)}")
+        super().__init__("scanner", link, control)
         self.terminator = Terminator(terminator)
         self._aim = aim
-        self._folder = None if link else temporary_folder()
-        self.link = Path(link) if link else (self._folder or Path()) / "scanner"
         self.wire = Wire(self.link, baud, seed)
-        self._control = ControlSocket(Path(control), self._command) if control else None
         self._codes: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._tag_frame = b""
         self._tag_until_s = 0.0
         self._powered = True
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        if self._folder is not None:
-            self._folder.mkdir(mode=0o700)
-        await self.wire.__aenter__()
-        if self._control is not None:
-            await self._control.__aenter__()
-        self._task = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._control is not None:
-            await self._control.__aexit__()
-        await self.wire.__aexit__()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def port(self) -> str:
-        """The path a driver opens."""
-        return str(self.link)
 
     def scan(self, code: str, symbology: Symbology = Symbology.QR) -> None:
         """Hold a code before the scanner. CommandError if it cannot be sent or 16 wait already."""

@@ -16,6 +16,8 @@ MEDIA_TYPE = "application/cose"
 _ROAD = "https"
 _BINARY: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _REQUEST = {"requestBody": {"required": True, "content": _BINARY}}
+_NOT_SERVED = frozenset({"ingest.busy", "ingest.failed"})
+"""No fault of the sender's."""
 _ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": _BINARY}}
 
 
@@ -103,6 +105,8 @@ async def _deliver(gateway: str, request: Request) -> Response:
 
 
 def _refusal(code: str) -> CloudError:
+    if code in _NOT_SERVED:
+        return UnavailableError("the cloud could not take this in now; keep it and send it again", code=code)
     family = code.partition(".")[0]
     if family in {"frame", "enrolment", "topic", "record"} or code == "envelope.malformed":
         return DeliveryInvalidError("the envelope cannot be used; it was not taken in", code=code)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,7 +13,7 @@ from cloud.kit.web.access import Principal, allow
 from cloud.kit.web.limits import RateLimit
 from cloud.kit.web.pages import Cursor, Limit, Page, decode_cursor, page_of
 from cloud.kit.web.problems import responses
-from cloud.kit.web.shapes import Given, Shown, Time
+from cloud.kit.web.shapes import Given, Hex, Shown, Time
 from cloud.kit.web.work import Reading, Writing
 from cloud.ledger import service as ledger
 from protocol.codes import claim_hash
@@ -68,6 +68,16 @@ class CitizenNamed(Given):
     """Who gets it."""
 
     citizen: UUID
+
+
+class HoldingAccountShown(Shown):
+    """Points that wait for their citizen: of a guest, of a tag that is nobody's, of a revoked card."""
+
+    account: UUID = Field(description="what to release")
+    kind: Literal["guest", "tag", "card"]
+    holder: Hex = Field(description="claim hash, raw tag or card serial")
+    points: int
+    given_to: UUID | None = Field(description="who was given what it held before")
 
 
 class MovedShown(Shown):
@@ -149,6 +159,20 @@ async def get_statement(
 ) -> Page[LineShown]:
     """A citizen's points in and out, newest first."""
     return await _statement(connection, citizen, limit, cursor)
+
+
+@router.get("/holdings", responses=responses(401, 403), dependencies=Auditor)
+async def list_point_holdings(
+    connection: Reading,
+    kind: Annotated[Literal["guest", "tag", "card"] | None, Query(description="only of these")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[HoldingAccountShown]:
+    """Points that nobody has yet, to be claimed by guests or released by an operator."""
+    keys = decode_cursor(cursor, tuple[UUID])
+    rows = await ledger.holdings(connection, kind, after=keys[0] if keys else None, limit=limit + 1)
+    shown = [HoldingAccountShown.model_validate(row) for row in rows]
+    return page_of(shown, limit, lambda row: (str(row.account),))
 
 
 @router.post(

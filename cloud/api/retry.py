@@ -49,7 +49,11 @@ async def retry_held_record(
         raise NoIntakeError("this process applies no records; ask one that runs `all`")
     async with engine.begin() as connection:
         await quarantine.held(connection, record)
-    code = (await retrier.retry([record]))[record]
+    await retrier.retry([record])
     async with engine.begin() as connection:
         found = await quarantine.find(connection, record)
-    return Retried(applied=code is None, still_held_for=code, record=HeldRecordShown.model_validate(found))
+    return Retried(
+        applied=found.state == "retried",  # by us or by somebody else meanwhile; it may be rejected by now
+        still_held_for=found.code if found.state == "held" else None,
+        record=HeldRecordShown.model_validate(found),
+    )

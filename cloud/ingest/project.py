@@ -137,10 +137,17 @@ class Projector:
             self._effects.quarantine.append(held)
 
     def stored(self, place: QuarantineRow) -> None:
-        """Project a record out of quarantine once more; `place` says where it stands."""
+        """Project a record out of quarantine once more; `place` says where it stands.
+
+        What carries another record stays: that one's place is moved with its own epoch, or not at all.
+        """
+        record = read_record(place.data)
+        if isinstance(record, Record) and isinstance(record.body, RecordCarried):
+            self._effects.quarantine.append(place)
+            return
         self._journal = None
         self._begin(place.gateway, place.epoch, pending=place.pending)
-        self.record(place.seq, place.id, place.data, read_record(place.data))
+        self.record(place.seq, place.id, place.data, record)
 
     def record(self, seq: int, identity: bytes, data: bytes, record: Record | RecordError) -> None:
         """Project one record that stands at `seq`; what cannot be applied goes to quarantine."""

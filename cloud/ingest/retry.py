@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cloud.errors import UnavailableError
 from cloud.ingest.effects import Effects, QuarantineRow
 from cloud.ingest.opening import survey
 from cloud.ingest.positions import Positions
 from cloud.ingest.project import Projector, read_record
-from cloud.ingest.storage import UnfitError
+from cloud.ingest.storage import StaleError, UnfitError
 from cloud.ingest.views import View
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from cloud.ingest.reading import Reference
     from cloud.ingest.storage import Link, Storage
     from cloud.kit.clock import Clock
+
+STALE_TRIES_MAX = 20
+"""Others hold the same accounts, and Postgres chose this transaction to give way."""
 
 
 class Retry:
@@ -33,18 +37,29 @@ class Retry:
     async def run(
         self, ids: Sequence[UUID] | None, codes: Sequence[str] | None, by: str
     ) -> dict[UUID, str | None]:
-        """Retry the held records with these `ids` and `codes` (None: all); None for each applied now."""
+        """Retry the held records with these `ids` and `codes` (None: all); None for each applied now.
+
+        Raises UnavailableError.
+        """
         outcomes: dict[UUID, str | None] = {}
         for record in await self._link.list_held(ids, codes):
-            held = await self._one(record, by)
-            outcomes[record] = held.code if held is not None else None
+            outcomes |= await self._one(record, by)
         return outcomes
 
-    async def _one(self, record: UUID, by: str) -> QuarantineRow | None:
+    async def _one(self, record: UUID, by: str) -> dict[UUID, str | None]:
+        """What became of a record; nothing if somebody else has decided on it meanwhile."""
+        for _ in range(STALE_TRIES_MAX):
+            try:
+                return await self._try(record, by)
+            except StaleError:
+                await self._link.rollback()
+        raise UnavailableError("others keep changing the same accounts; try it again", code="ingest.busy")
+
+    async def _try(self, record: UUID, by: str) -> dict[UUID, str | None]:
         place = await self._link.lock_held(record)
         if place is None:
             await self._link.rollback()
-            return None
+            return {}
         held = await self._apply(place)
         if held is not None:
             await self._link.rollback()
@@ -52,7 +67,7 @@ class Retry:
         else:
             await self._link.mark_retried(record, by)
         await self._link.commit()
-        return held
+        return {record: held.code if held is not None else None}
 
     async def _apply(self, place: QuarantineRow) -> QuarantineRow | None:
         """Apply the record; if it is unfit still, say how."""

@@ -49,6 +49,18 @@ _UNFIT = (
     psycopg.errors.ProgramLimitExceeded,
 )
 """What a record's content can provoke; anything else is Postgres's own trouble and is tried again."""
+_NOT_READY = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.FeatureNotSupported,  # also: "cached plan must not change result type"
+    psycopg.errors.InvalidSqlStatementName,
+    psycopg.errors.BadCopyFileFormat,
+    psycopg.errors.InvalidBinaryRepresentation,
+)
+"""What no content can provoke although it stands beside what can: the schema is being changed, or a backup
+was put back without its rights. Taken for a record's fault it would hold back every weighing that arrives.
+"""
 _MOVED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 """Somebody else came first: decide anew."""
 
@@ -62,9 +74,9 @@ def in_our_words(ask: Callable[Given, Coroutine[Any, Any, Got]]) -> Callable[Giv
             return await ask(*args, **values)
         except _MOVED as error:
             raise StaleError(str(error)) from error
-        except _UNFIT as error:
-            raise UnfitError(str(error)) from error
         except psycopg.Error as error:
+            if isinstance(error, _UNFIT) and not isinstance(error, _NOT_READY):
+                raise UnfitError(str(error)) from error
             raise DatabaseError(f"Postgres did not do it: {error}", code="database.lost") from error
 
     return asked

@@ -48,6 +48,20 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """Points that belong to nobody known yet. `holder` as in a weighing: claim hash, raw tag or card serial.
+
+    `given_to` is the citizen who got what was there before, None if nobody has yet.
+    """
+
+    account: UUID
+    kind: str
+    holder: bytes
+    points: int
+    given_to: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Fork:
     """Weighings that the sides of a forked journal carried and nobody has decided on. Points, grams."""
 

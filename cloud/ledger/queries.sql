@@ -160,3 +160,12 @@ SELECT gateway_id, epoch, count(*), sum(points)::bigint, sum(net_g)::bigint, arr
 
 -- name: count_claims
 SELECT count(*) FROM transfers WHERE debit = %(id)s AND code = 5
+
+-- name: holdings
+-- A holding's key is what kind of holder it is of, a colon, and the holder.
+SELECT * FROM (
+    SELECT a.id, convert_from(substr(a.key, 1, position(':'::bytea IN a.key) - 1), 'SQL_ASCII') AS kind,
+           substr(a.key, position(':'::bytea IN a.key) + 1), a.balance, h.citizen_id
+      FROM accounts a LEFT JOIN accounts h ON h.id = a.heir
+     WHERE a.kind = 'holding' AND a.balance > 0 AND (%(after)s::uuid IS NULL OR a.id > %(after)s)
+) AS held WHERE %(kind)s::text IS NULL OR kind = %(kind)s ORDER BY id LIMIT %(limit)s

@@ -11,7 +11,7 @@ from uuid import UUID
 from cloud.errors import LedgerError, NotFoundError
 from cloud.kit.ids import derived_id
 from cloud.ledger.accounts import ISSUER, AccountKind, citizen_account, receivable_account
-from cloud.ledger.models import Balance, Claimed, Fault, Fork, Line, Report
+from cloud.ledger.models import Balance, Claimed, Fault, Fork, Holding, Line, Report
 from cloud.ledger.posting import QUERIES, insert, lock_accounts, open_accounts, post, settle
 from cloud.ledger.transfers import NewTransfer, TransferCode
 
@@ -82,6 +82,14 @@ async def claim(connection: AsyncConnection, claim_hash: bytes, citizen: UUID) -
 async def release_holding(connection: AsyncConnection, holding: UUID, citizen: UUID) -> int:
     """An operator gives what an unknown tag or a revoked card holds to a citizen; the points moved."""
     return await _inherit(connection, holding, await _pseudonym(connection, citizen))
+
+
+async def holdings(
+    connection: AsyncConnection, kind: str | None, *, after: UUID | None = None, limit: int = 50
+) -> list[Holding]:
+    """What waits for its citizen, in the order of the accounts' ids; `kind`: guest, tag or card."""
+    rows = await _fetch(connection, "holdings", {"kind": kind, "after": after, "limit": limit})
+    return [Holding(account, kind, bytes(holder), *rest) for account, kind, holder, *rest in rows]
 
 
 async def release(connection: AsyncConnection, weighings: Sequence[UUID]) -> int:

@@ -13,7 +13,7 @@ import httpx
 
 from deploy.local.broker import Broker
 from deploy.local.link import Link, Links
-from deploy.local.processes import Process, StartError, free_port, listening, program
+from deploy.local.processes import Process, free_port, listening, program
 from deploy.local.sockets import ask
 
 _COMMAND_S = 120.0
@@ -213,7 +213,7 @@ class Stack:
     def __enter__(self) -> Stack:
         try:
             self.cloud.start()
-        except StartError:
+        except BaseException:  # whoever is interrupted now has no stack to close
             self.close()
             raise
         return self

@@ -124,14 +124,11 @@ def _value(page: bytes, kind: int, at: int) -> tuple[Any, int]:
 def varint(data: bytes, at: int) -> tuple[int, int]:
     """SQLite's big-endian varint at `at`: (value, offset after it); (-1, at) beyond the end."""
     value = 0
-    for index in range(9):
+    for _ in range(8):
         if at >= len(data):
             return -1, at
-        byte = data[at]
-        at += 1
-        if index == 8:
-            return value << 8 | byte, at
+        byte, at = data[at], at + 1
         value = value << 7 | byte & 0x7F
         if not byte & 0x80:
             return value, at
-    return value, at
+    return (value << 8 | data[at], at + 1) if at < len(data) else (-1, at)

@@ -27,7 +27,7 @@ class PageFile:
 
     def __init__(self, path: Path, frames: list[WalFrame], disk: FileSystem) -> None:
         self._main = disk.open(path)
-        self._wal = disk.open(wal_path(path)) if frames else None
+        self._wal = disk.open(wal_path(path)) if frames else self._main  # without frames nobody reads it
         self._frames = frames
         self._newest = {frame.page: frame.offset for frame in frames}
         self._pages = -(-self._main.size_bytes() // PAGE_BYTES)
@@ -61,9 +61,8 @@ class PageFile:
 
     def close(self) -> None:
         """Close both files."""
-        for file in (self._main, self._wal):
-            if file is not None:
-                file.close()
+        for file in {self._main, self._wal}:
+            file.close()
 
     def _page(self, number: int) -> bytes:
         offset = self._newest.get(number)

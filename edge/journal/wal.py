@@ -84,10 +84,10 @@ def _frame_holds(read: Callable[[int, int], bytes], page_at: int) -> bool:
     """Whether a frame's checksum follows from the one before it."""
     offset = page_at - _FRAME_HEADER
     before = read(8, offset - _FRAME + 16) if offset > _WAL_HEADER else read(8, _WAL_HEADER - 8)
-    frame = read(_FRAME, offset)
-    if len(before) < 8 or len(frame) < _FRAME:
+    frame, begin = read(_FRAME, offset), read(4, 0)
+    if len(before) < 8 or len(frame) < _FRAME or len(begin) < 4:
         return False
-    order = ">" if read(4, 0)[3] & 1 else "<"
+    order = ">" if begin[3] & 1 else "<"
     sums = _checksum(order, frame[:8], *struct.unpack(">II", before))
     return _checksum(order, frame[_FRAME_HEADER:], *sums) == struct.unpack(">II", frame[16:24])
 
@@ -112,10 +112,8 @@ def _checksum(order: str, data: bytes, first: int, second: int) -> tuple[int, in
     return first, second
 
 
-def read_block(file: OpenFile | None, length: int, offset: int) -> bytes:
+def read_block(file: OpenFile, length: int, offset: int) -> bytes:
     """What the file says; a block that the disk cannot read, asked again and again, is a block of nothing."""
-    if file is None:
-        return b""
     for _ in range(_READ_TRIES):
         with contextlib.suppress(OSError):
             return file.read(length, offset)

@@ -84,6 +84,11 @@ class _Client(aiomqtt.Client):
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
     ) -> None:
         self.taken_over = getattr(reason_code, "value", 0) == _TAKEN_OVER
+        # aiomqtt would go on waiting for answers that can no longer come, until its timeout.
+        waits: list[asyncio.Future[Any]] = [self._connected, *self._pending_subscribes.values()]
+        for waiting in waits:
+            if not waiting.done():
+                waiting.set_exception(aiomqtt.MqttError(f"closed while it was being opened: {reason_code}"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
         self._loop.call_soon_threadsafe(self._gone_unanswered)
 

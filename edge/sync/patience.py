@@ -1,11 +1,13 @@
 """How long a road may be silent before its link is given up: 3 s, and longer where its answers take longer.
 
-Owns the limit of one road, learnt from the silences that ended well, as TCP learns its own. Does not own
-what counts as silence (the session), nor when a road rests (its breaker).
+Owns the limit of one road, learnt from the longest silence before each answer, as TCP learns its own. The
+median of them: where packets are lost some answers are late, and giving up is the cure; far away all are.
+Does not own what counts as silence (the session), nor when a road rests (its breaker).
 """
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 
 SILENCE_S_MAX = 30.0
@@ -13,7 +15,7 @@ SILENCE_S_MAX = 30.0
 OPENING_S_MAX = 6 * SILENCE_S_MAX
 """A road is opened in steps, each with a limit of its own: name, TCP, TLS, CONNACK, two SUBACKs."""
 _SPARE = 3.0
-"""A silence three times as long as any of late is one too many: TCP's own first guess (RFC 6298, 2.2)."""
+"""A silence thrice as long as usual has another reason: TCP's own first guess is the same (RFC 6298, 2.2)."""
 _ANSWERS_KEPT = 16
 _DOUBLINGS_MAX = 4
 """From 3 s to the longest limit."""
@@ -24,28 +26,22 @@ class Patience:
 
     def __init__(self, least_s: float) -> None:
         self._least_s = least_s
-        self._longest_s = 0.0
         self._silences_s: deque[float] = deque(maxlen=_ANSWERS_KEPT)
         self._doublings = 0
 
     @property
     def silence_s_max(self) -> float:
         """How long nothing may move although something should."""
-        known_s = _SPARE * max(self._longest_s, *self._silences_s, 0.0)
+        known_s = _SPARE * statistics.median(self._silences_s or (0.0,))
         return max(self._least_s, min(max(self._least_s, known_s) * 2.0**self._doublings, SILENCE_S_MAX))
 
     def opened(self, took_s: float) -> None:
         """The road was opened: over a broker that takes three answers or more, one after the other."""
         self._silences_s.append(took_s / _SPARE)
 
-    def moved(self, silent_s: float) -> None:
-        """Something moved, after so much silence."""
-        self._longest_s = max(self._longest_s, silent_s)
-
-    def answered(self) -> None:
-        """A delivery was acknowledged. Sixteen quick answers make it forget what was slow long ago."""
-        self._silences_s.append(self._longest_s)
-        self._longest_s = 0.0
+    def answered(self, silent_s: float) -> None:
+        """A frame was acknowledged; while it was under way nothing moved for so long at most."""
+        self._silences_s.append(silent_s)
         self._doublings = 0
 
     def longer(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge.supervision import run_until_one_ends
@@ -42,6 +43,16 @@ class LinkStalled(RoadError):  # noqa: N818 - a state of the link, not a mistake
     code = "sync.stalled"
 
 
+@dataclass(slots=True)
+class _Flight:
+    """A frame under way that ends at seq `last`; `silent_s` is the longest time in which nothing moved."""
+
+    last: int
+    ticket: Ticket
+    began_s: float
+    silent_s: float = 0.0
+
+
 class Session:
     """Runs until the link fails or its breaker opens. `acks` counts those that were applied."""
 
@@ -53,7 +64,7 @@ class Session:
         self._breaker = breaker
         self._patience = patience
         self._sender = sender
-        self._tickets: deque[tuple[int, Ticket]] = deque()  # bounded by the sender's window
+        self._flights: deque[_Flight] = deque()  # bounded by the sender's window
         self._wake = asyncio.Event()
         self._sending = 0
         self._asked: list[str] = []
@@ -90,8 +101,8 @@ class Session:
             self._sender.stalled()
         if not counts:
             return
-        if self._tickets:
-            self._tickets.popleft()[1].failure()
+        if self._flights:
+            self._flights.popleft().ticket.failure()
         else:
             with contextlib.suppress(BreakerOpen):
                 self._breaker.admit().failure()
@@ -127,17 +138,17 @@ class Session:
 
         The ticket is taken last: a slow disk is no failure of the road.
         """
-        if self._breaker.retry_after_s > 0 and self._tickets:
+        if self._breaker.retry_after_s > 0 and self._flights:
             return False
         await self._enrol()
         frame, data = await next_frame(self._wiring, plan, self._sender.epoch)
         try:
             ticket = self._breaker.admit(self._patience.silence_s_max)
         except BreakerOpen:
-            if not self._tickets:
+            if not self._flights:
                 raise
             return False
-        self._tickets.append((frame.last, ticket))
+        self._flights.append(_Flight(frame.last, ticket, self._now()))
         self._sender.dispatched(frame.last, Echo(frame.sample.boot, frame.sample.mono_ms))
         self._wiring.traffic.sent(len(frame.records), len(data))
         await self._sent(self._link.send(data))
@@ -208,13 +219,14 @@ class Session:
             self._contradicted(outcome)
             return
         self.acks += 1
-        self._patience.answered()
         if outcome is AckOutcome.NEW_EPOCH:
             raise EpochClosed("the cloud closed this epoch; what it has not acknowledged is carried over")
         if outcome is AckOutcome.FORGOTTEN:
             raise CloudForgot("the cloud has lost older records; all that is kept is carried over")
-        while self._tickets and (self._tickets[0][0] <= ack.through or not self._sender.in_flight):
-            self._tickets.popleft()[1].success()
+        while self._flights and (self._flights[0].last <= ack.through or not self._sender.in_flight):
+            flight = self._flights.popleft()
+            flight.ticket.success()
+            self._patience.answered(flight.silent_s)
 
     def _contradicted(self, outcome: AckOutcome) -> None:
         """Forget what flew before the sender began to show the cloud its own record; a bound on showing."""
@@ -240,17 +252,16 @@ class Session:
                 raise LinkStalled(f"no byte left and no answer came for {silent_s:.0f} s")
 
     def _progressed(self) -> None:
-        """Something moved, or nothing had to: what is in flight has its time again, and patience learns."""
-        now_s = self._now()
-        self._patience.moved(now_s - self._moved_s)
-        self._moved_s = now_s
-        for _, ticket in self._tickets:
-            ticket.progress(self._patience.silence_s_max)
+        """Something moved, or nothing had to: what is in flight has its time again."""
+        before_s, self._moved_s = self._moved_s, self._now()
+        for flight in self._flights:
+            flight.silent_s = max(flight.silent_s, self._moved_s - max(before_s, flight.began_s))
+            flight.ticket.progress(self._patience.silence_s_max)
 
     def _settle_all(self) -> None:
         """Nothing was learnt from what is still in flight."""
-        while self._tickets:
-            self._tickets.popleft()[1].neutral()
+        while self._flights:
+            self._flights.popleft().ticket.neutral()
 
     def _now(self) -> float:
         return self._wiring.clock.monotonic()

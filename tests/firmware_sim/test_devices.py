@@ -355,3 +355,14 @@ async def test_codes_do_not_pile_up_without_bound() -> None:
             scanner.scan("A")
         with pytest.raises(CommandError, match="waiting"):
             scanner.scan("A")
+
+
+async def test_a_device_whose_control_socket_cannot_be_made_leaves_no_port_behind(tmp_path: Path) -> None:
+    taken = tmp_path / "control"
+    taken.write_text("something else")
+    link = tmp_path / "scale"
+    with pytest.raises(LinkError):
+        async with SimulatedScale("toledo", link=link, control=taken):
+            pass
+    assert not link.is_symlink()
+    assert taken.read_text() == "something else"

@@ -44,6 +44,21 @@ class Part:
     figures: Figures = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """`run` and `replay` of a row whose tasks are one case each, named by `key` in the task's work."""
+
+    judge: Callable[[str, Tick], Part]
+
+    def run(self, task: Task, tick: Tick) -> Part:
+        """The case of this task."""
+        return self.judge(task.work["key"], tick)
+
+    def replay(self, key: str) -> Part:
+        """The same case again, for one who only wants to know."""
+        return self.judge(key, lambda _: None)
+
+
 def keep_last(parts: Sequence[Figures]) -> Figures:
     """Figures of a row that runs as one task."""
     return dict(parts[-1]) if parts else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.proof.ablations.ablations import ABLATIONS
 from tests.proof.breakers import BREAKER
 from tests.proof.clocks.clocks import CLOCKS
 from tests.proof.disk.crashes import CRASHES
@@ -29,6 +30,7 @@ ROWS: tuple[Row, ...] = (
     FLIPS,
     SCHEDULES,
     SAME_RUN,
+    ABLATIONS,
     DELIVERIES,
     EQUIVALENCE,
     KILLED,

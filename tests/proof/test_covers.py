@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import replace
 from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,7 +21,7 @@ from tests.proof.scorecard import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FRAME = {f"tests/proof/{name}.py" for name in ("row", "rows", "runner", "scorecard", "__main__")}
+FRAME = {f"tests/proof/{name}.py" for name in ("row", "rows", "runner", "ending", "scorecard", "__main__")}
 """Carries cases to processes and counts what they find; see `Row`."""
 _OURS = ("edge", "cloud", "protocol", "deploy", "firmware_sim", "tests")
 _PROGRAMS: dict[str, str] = {
@@ -83,16 +83,12 @@ def closure(file: str) -> set[str]:
     return known
 
 
-def file_of(function: Any) -> str:
-    return f"{function.__module__.replace('.', '/')}.py"
-
-
 def uncovered(row: Row) -> list[str]:
     """The files on which the row depends though it would stand if they changed."""
     places = [each.rstrip("/") for each in row.covers]
     return sorted(
         file
-        for file in closure(file_of(row.run)) | closure(file_of(row.split))
+        for file in closure(f"{row.split.__module__.replace('.', '/')}.py")
         if not any(file == place or file.startswith(f"{place}/") for place in places)
     )
 

@@ -9,15 +9,25 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from protocol import VERSION
-from protocol.acks import Ack, Echo
-from protocol.delivery import AckOutcome, Cursor, Plan, Received, Sender, forgot, receive, receive_carried
+from protocol.acks import Ack, Echo, Verdict
+from protocol.delivery import (
+    WINDOW_MAX,
+    AckOutcome,
+    Cursor,
+    Plan,
+    Received,
+    Sender,
+    forgot,
+    receive,
+    receive_carried,
+)
 from protocol.frames import ClockSample, Frame, Older
 from protocol.records import ClockQuality, genesis_digest, next_digest
 
 GATEWAY = "ktm-drop-01"
 RECORDS_PER_FRAME = 3
 NETWORK_MAX = 12
-ROUNDS_MAX = 400
+ROUNDS_MAX = 4_000
 GATEWAYS_MAX = 3
 NETWORK = {
     "append": 6,
@@ -153,6 +163,7 @@ class Gateway:
         self.mono_ms += 1
         sample = ClockSample(1, self.mono_ms, 0, ClockQuality.SYNCED)
         self.sender.dispatched(last, Echo(1, self.mono_ms))
+        assert self.sender.in_flight <= WINDOW_MAX
         return Frame(
             VERSION,
             GATEWAY,
@@ -170,6 +181,8 @@ class Gateway:
         outcome = self.sender.ack(ack, self.journal.digest_at)
         self.outcomes.append(outcome)
         if outcome in _TAKEN:
+            # Only a cloud that asks for records moves the mark back, never an old receipt that comes again.
+            assert ack.through >= self.journal.acked or ack.expect is not None
             self.journal.acked_before, self.journal.acked = self.journal.acked, ack.through
         if outcome in {AckOutcome.NEW_EPOCH, AckOutcome.FORGOTTEN}:
             self.carry_over(world.new_journal(), everything=outcome is AckOutcome.FORGOTTEN)
@@ -215,6 +228,9 @@ class Cloud:
     def take(self, frame: Frame) -> Ack:
         before = self.cursor(frame.epoch)
         received = receive(before, frame, lambda seq: self.stored.get((frame.epoch, seq)))
+        last = min(frame.last, before.through)
+        if last >= frame.first and self._another_at(frame.epoch, last, frame.digests()[last - frame.first]):
+            assert received.verdict is Verdict.FORKED, "a fork is found at the first overlap"
         self._commit(frame, before, received)
         cursor = received.cursor
         echo = Echo(frame.sample.boot, frame.sample.mono_ms)
@@ -232,6 +248,9 @@ class Cloud:
             echo=echo,
             forgot=forgot(frame, self._has),
         )
+
+    def _another_at(self, epoch: int, seq: int, digest: bytes) -> bool:
+        return self.stored.get((epoch, seq), digest) != digest
 
     def _has(self, older: Older) -> bool:
         known = any(one[:16] == older.record for one in self.applied)
@@ -271,7 +290,11 @@ class Cloud:
         if digest in self.applied:
             return
         taken = (epoch, seq) in self.stored
-        received = receive_carried(self.cursor(epoch), seq, previous, digest, taken=taken)
+        before = self.cursor(epoch)
+        received = receive_carried(before, seq, previous, digest, taken=taken)
+        follows = seq == before.through + 1 and self._another_at(epoch, seq - 1, previous)
+        if follows or self._another_at(epoch, seq, digest):
+            assert received.verdict is Verdict.FORKED, "a fork is found by what is carried, too"
         if received.lost is not None:
             self.holes.append((epoch, *received.lost))
         self.cursors[epoch] = received.cursor
@@ -344,8 +367,11 @@ class World:
     def restore_cloud(self) -> None:
         self.cloud = self.backup.copy()
 
-    def calm(self) -> None:
-        """No more faults: what is on its way arrives, sessions begin, whoever hears nothing sends again."""
+    def calm(self, *, patient: bool = False) -> None:
+        """No more faults: what is on its way arrives, sessions begin, and everything is delivered.
+
+        Nothing is lost any more, so only if `patient` may somebody wait in vain until it looks as if.
+        """
         self._deliver_all()
         for gateway in self.gateways:
             gateway.sender.road_lost()
@@ -358,6 +384,7 @@ class World:
             if not any(sent):
                 if all(gateway.sender.backlog == 0 for gateway in self.gateways):
                     return
+                assert patient, "nothing is on its way and not everything is delivered"
                 for gateway in self.gateways:
                     gateway.sender.stalled()
         raise AssertionError(f"not delivered within {ROUNDS_MAX} rounds")

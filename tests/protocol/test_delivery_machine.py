@@ -72,7 +72,7 @@ class WhileBothHappen(Delivery):
         happen(self.world, *step)
 
     def teardown(self) -> None:
-        self.world.calm()
+        self.world.calm(patient=True)
         for gateway in self.world.gateways:
             self.world.check_kept(gateway)
 

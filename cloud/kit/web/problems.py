@@ -9,6 +9,7 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import structlog
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
@@ -122,7 +123,8 @@ def install_problems(app: FastAPI) -> None:
     """Answer every error of this app with a problem."""
     app.add_exception_handler(CloudError, _answer)
     app.add_exception_handler(ProtocolError, _answer)
-    for lost in (OperationalError, InterfaceError, PoolTimeoutError):
+    # The ledger speaks plain psycopg, whose errors nobody has wrapped.
+    for lost in (OperationalError, InterfaceError, PoolTimeoutError, psycopg.OperationalError):
         app.add_exception_handler(lost, _database_away)
     app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(RequestValidationError, _invalid)

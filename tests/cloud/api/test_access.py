@@ -74,6 +74,7 @@ MATRIX: dict[str, str] = {
     "POST /v1/claims": CITIZEN,
     "GET /v1/citizens/{citizen}/balance": OPERATOR,
     "GET /v1/citizens/{citizen}/statement": OPERATOR,
+    "GET /v1/holdings": OPERATOR,
     "POST /v1/holdings/{account}/release": OPERATOR,
     "POST /v1/weighings/{weighing}/release": OPERATOR,
     "POST /v1/weighings/{weighing}/withdrawal": OPERATOR,

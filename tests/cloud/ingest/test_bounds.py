@@ -6,9 +6,6 @@ The storage is the model, which fails on cue; that it equals Postgres is shown e
 from __future__ import annotations
 
 import asyncio
-import random
-import secrets
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -19,48 +16,24 @@ from structlog.testing import capture_logs
 from cloud.errors import DatabaseError, UnavailableError
 from cloud.ingest import reading, service
 from cloud.ingest.batches import Arrival, IngestReply, reply_to
-from cloud.ingest.service import INBOX_MAX, Ingest
+from cloud.ingest.service import INBOX_MAX
 from cloud.ingest.storage import StaleError, UnfitError
 from cloud.ingest.views import Road
-from cloud.kit.clock import SystemClock
 from cloud.kit.keyring import Keyring
 from protocol.documents import (
-    CatalogBody,
     CloudKey,
     KeysBody,
     KeyUse,
-    Material,
     Name,
     build_document,
-    document_digest,
 )
-from tests.cloud.ingest.gateway import RATES, WALL_MS, Gateway, serial_of
-from tests.proof.simulation.store import Model, ModelLink, at_once
+from tests.cloud.ingest.gateway import Gateway
+from tests.cloud.ingest.modelled import PSEUDONYM, Bench, catalog, open_bench
+from tests.proof.simulation.store import ModelLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-PSEUDONYM = serial_of(1)[:8]
-
-
-class Hurried(SystemClock):
-    """Waits for nothing."""
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
-
-
-@dataclass(slots=True)
-class Bench:
-    """A model, a gateway it knows, and a catalogue signed by `keyring`."""
-
-    model: Model
-    gateway: Gateway
-    keyring: Keyring
-
-    def ingest(self) -> Ingest:
-        return Ingest(self.model, self.keyring, Hurried(), secrets.token_bytes, aside=at_once)
 
 
 @pytest.fixture(autouse=True)
@@ -69,22 +42,9 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def catalog(keyring: Keyring, version: int = 1) -> tuple[bytes, bytes, datetime]:
-    body = CatalogBody([Material(each, each, each, each, RATES[each], version) for each in RATES], 86_400)
-    issued_ms = WALL_MS - 86_400_000 + version
-    data = build_document(Name.CATALOG, 1, version, issued_ms, body, keyring.document)
-    return document_digest(data), data, datetime.fromtimestamp(issued_ms / 1000, UTC)
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    keyring = Keyring.load_or_create(tmp_path / "keys")
-    model = Model(lambda _: asyncio.sleep(0), random.Random(1))
-    digest, data, issued_at = catalog(keyring)
-    model.add_catalog(digest, data, issued_at)
-    gateway = Gateway("ktm-drop-01", digest)
-    model.add_gateway(gateway.id, gateway.key.key_id, gateway.key.public)
-    return Bench(model, gateway, keyring)
+    return open_bench(tmp_path, seed=1)
 
 
 async def test_who_submits_while_the_database_is_away_is_told_in_time(
@@ -204,7 +164,7 @@ async def test_of_two_who_retry_a_record_at_once_one_applies_it(bench: Bench) ->
         bench.model.add_rate("steel", datetime(2020, 1, 1, tzinfo=UTC), 2_000)
         (held,) = (UUID(bytes=each) for each in bench.model.tables.quarantine)
         outcomes = await asyncio.gather(*(ingest.retry([held]) for _ in range(3)))
-    assert outcomes == [{held: None}] * 3
+    assert sorted(outcomes, key=len) == [{}, {}, {held: None}]
     assert bench.model.balance("citizen", PSEUDONYM) == 2_000
 
 

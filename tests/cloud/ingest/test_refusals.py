@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cbor2
@@ -113,11 +114,14 @@ async def test_a_stray_that_comes_again_is_held_once(site: Site) -> None:
 async def test_holders_met_before_are_remembered_up_to_a_bound(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "_HOLDERS_KEPT_MAX", 1)
-    for number in range(3):
+    assert rows._holder_tail.cache_info().maxsize == 200_000
+    kept = lru_cache(maxsize=1)(rows._holder_tail.__wrapped__)
+    monkeypatch.setattr(rows, "_holder_tail", kept)
+    for number in (0, 1, 2, 0):
         site.gateway.visit(holder=serial_of(number))
-    await site.send(site.gateway.frame())
-    assert [site.balance(serial_of(number)[:8]) for number in range(3)] == [12_000] * 3
+        await site.send(site.gateway.frame())
+    assert kept.cache_info().currsize == 1
+    assert [site.balance(serial_of(number)[:8]) for number in range(3)] == [24_000, 12_000, 12_000]
 
 
 @pytest.mark.parametrize("seq", [0, -1, 2**63, "1", None])

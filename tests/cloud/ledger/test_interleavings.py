@@ -1,9 +1,10 @@
-"""Claims, releases, voids and operators at the same time: no point is doubled, lost or left where nobody looks."""
+"""Claims, releases, voids and operators at once: no point is doubled, lost or left where nobody looks."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import psycopg
 
@@ -14,10 +15,11 @@ from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
     from tests.cloud.ingest.conftest import Site
 
+HASH = b"h" * 16
+ANNA = UUID(int=0xA << 96)
 WAITERS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
@@ -95,3 +97,17 @@ async def test_a_weighing_taken_back_while_it_is_released_is_credited_and_revers
     await voiding
     assert (site.held(), site.balance(PSEUDONYM)) == ([], 36_000)
     assert site.one("SELECT count(*) FROM weighings WHERE voided_by IS NOT NULL AND NOT pending") == 1
+
+
+async def test_a_statement_is_in_the_order_in_which_points_moved_whoever_moved_them(site: Site) -> None:
+    site.write("INSERT INTO citizens (id, pseudonym) VALUES (%s, %s)", ANNA, serial_of(7)[:8])
+    weighing = site.gateway.visit(kind=HolderKind.GUEST, holder=HASH)
+    await site.send(site.gateway.frame())
+    async with site.engine.begin() as connection:
+        assert (await ledger.claim(connection, HASH, ANNA)).points == 12_000
+    site.gateway.append(WeighingVoided(weighing - 1, weighing, "person"))
+    await site.send(site.gateway.frame())
+    async with site.engine.begin() as connection:
+        lines = await ledger.statement(connection, ANNA)
+    told = [(each.code, each.amount, each.balance) for each in lines]
+    assert told == [("reversal", -12_000, 0), ("claim", 12_000, 12_000)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -12,10 +12,14 @@ from edge.errors import JournalError
 from edge.journal import AsyncJournal, JournalBusy
 from protocol.bodies import GatewayStopped
 from protocol.errors import RecordError
-from tests.edge.journal.site import NOW_MS, Site, chain_holds, weighing
+from tests.edge.journal.site import DAY_MS, GATEWAY, NOW_MS, Site, chain_holds, weighing
+from tests.proof.disk.disk import Disk, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from protocol.bodies import Body
 
 
 @pytest.fixture
@@ -99,6 +103,55 @@ async def test_reads_do_not_wait_for_a_writer_that_hangs(journal: AsyncJournal) 
     assert len(await asyncio.wait_for(journal.read(1, 1000), 5)) == 1
     gate.set()
     await blocked
+
+
+async def test_whoever_asks_for_a_journals_words_gets_them(journal: AsyncJournal) -> None:
+    await journal.append(weighing(), weighing())
+    await journal.acknowledge(1, NOW_MS)
+    told = (journal.gateway, journal.boot, journal.head, journal.head_digest, journal.first_kept)
+    assert told == (GATEWAY, 1, 2, journal.journal.head_digest, 1)
+    assert journal.disk_free_bytes() > 0
+    assert journal.autonomy_h() > 0
+    assert await journal.older() == ()
+    await journal.acknowledge(2, NOW_MS + 40 * DAY_MS)
+    await journal.acknowledge(2, NOW_MS + 80 * DAY_MS)
+    assert await journal.prune() == 2
+    assert journal.first_kept == 3
+
+
+async def test_nobody_waits_for_ever_when_an_append_ends_in_something_unforeseen(
+    journal: AsyncJournal,
+) -> None:
+    unforeseen = cast("Body", object())
+    outcomes = await asyncio.gather(
+        journal.append(weighing()), journal.append(unforeseen), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [AttributeError, AttributeError]
+    assert journal.head == 0
+    await journal.append(weighing())
+    assert journal.head == 1
+
+
+async def test_a_read_that_the_disk_refuses_is_told_and_repairs_nothing(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    journal = AsyncJournal(Site(tmp_path).open_on(disk))
+    await journal.append(*[GatewayStopped("x" * 4000)] * 5)
+    epoch = journal.epoch
+    disk.fault = lambda operation, _: Fault.EIO if operation == "read" else None
+    with pytest.raises(JournalError) as caught:
+        await journal.read(1, 10**6)
+    assert caught.value.code == "journal.unread"
+    disk.fault = lambda *_: None
+    assert len(await journal.read(1, 10**6)) == 5
+    assert journal.epoch == epoch
+    await journal.close()
+    disk.close()
+
+
+async def test_a_journal_that_nobody_wrote_to_is_closed(site: Site) -> None:
+    journal = AsyncJournal(site.open())
+    await journal.close()
+    site.open().close()
 
 
 async def test_a_read_that_meets_damage_repairs_and_asking_anew_works(journal: AsyncJournal) -> None:

@@ -10,13 +10,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edge.config import JournalSettings
 from edge.errors import JournalError
 from edge.journal import Journal
 from edge.journal.filesystem import FileSystem, OpenFile
 from edge.journal.opening import Site as Place
 from edge.journal.opening import examine_all, next_epoch
 from protocol.bodies import GatewayStopped
-from tests.edge.journal.site import BOOT, GATEWAY, NOW_MS, SMALL, HandClock, Site, crash, visits, weighing
+from tests.edge.journal.site import (
+    BOOT,
+    DAY_MS,
+    GATEWAY,
+    NOW_MS,
+    SMALL,
+    HandClock,
+    Site,
+    crash,
+    visits,
+    weighing,
+)
 from tests.proof.disk.disk import Disk, Fault
 from tests.proof.disk.image import Image
 from tests.proof.disk.promise import held
@@ -234,4 +246,43 @@ def test_a_disk_that_does_not_answer_has_no_room_and_is_told_as_such(tmp_path: P
         journal.new_epoch("forked")
     recorded.fault = lambda *_: None
     journal.append(weighing())
+    journal.close()
+
+
+@pytest.mark.parametrize("room", [1 << 30, 0])
+def test_pruning_that_a_disk_refuses_is_told_and_goes_on_later(
+    tmp_path: Path, recorded: Disk, room: int
+) -> None:
+    site = Site(tmp_path, settings=JournalSettings(ballast_bytes=0, free_bytes_min=1 << 20))
+    journal = site.open_on(recorded)
+    visits(journal, 2)
+    journal.acknowledge(6, NOW_MS)
+    while journal.prune():
+        pass
+    recorded.spare_bytes = room
+    while journal.prune():
+        pass
+    recorded.fault = lambda operation, _: Fault.EIO if operation in {"write", "sync", "open"} else None
+    for _ in range(2):  # the second does not even get its file open
+        with pytest.raises(JournalError):
+            journal.acknowledge(6, NOW_MS + DAY_MS)
+    with pytest.raises(JournalError) as caught:
+        journal.prune()
+    assert caught.value.code == "journal.failed"
+    recorded.fault = lambda *_: None
+    assert journal.prune() == 0
+    journal.append(weighing())
+    journal.close()
+
+
+def test_a_ballast_that_a_disk_refuses_is_set_aside_later(tmp_path: Path, recorded: Disk) -> None:
+    recorded.fault = lambda operation, _: Fault.ENOSPC if operation == "reserve" else None
+    site = Site(tmp_path, settings=JournalSettings(ballast_bytes=4096, free_bytes_min=0))
+    journal = site.open_on(recorded)
+    assert not (tmp_path / "ballast").exists()
+    recorded.fault = lambda operation, _: Fault.EIO if operation in {"reserve", "remove"} else None
+    journal.append(weighing())
+    recorded.fault = lambda *_: None
+    journal.append(weighing())
+    assert (tmp_path / "ballast").stat().st_size == 4096
     journal.close()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import apsw
 import pytest
 
 from edge.errors import JournalError
-from edge.journal import database
+from edge.journal import Journal, database
 from protocol.bodies import GatewayStopped, RecordCarried
 from protocol.errors import RecordError
 from protocol.records import ClockQuality, genesis_digest, next_digest, record_id
-from tests.edge.journal.site import BOOT, GATEWAY, Site, chain_holds, sql, visits, weighing
+from tests.edge.journal.site import BOOT, DAY_MS, GATEWAY, NOW_MS, Site, chain_holds, sql, visits, weighing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_new_journal_is_empty_and_begins_at_the_genesis_of_its_epoch(site: Site) -> None:
@@ -184,3 +189,49 @@ def test_verify_walks_every_row_and_tells_how_far_it_is(site: Site) -> None:
     from edge.journal.verify import verify_directory
 
     assert [fault.code for fault in verify_directory(site.folder).faults] == ["journal.gap"]
+
+
+class Pruning(Journal):
+    """Something else happens between the two questions of a read."""
+
+    between: Callable[[], object] | None = None
+
+    def digest_at(self, seq: int) -> bytes | None:
+        digest = super().digest_at(seq)
+        if self.between is not None:
+            between, self.between = self.between, None
+            between()
+        return digest
+
+
+def test_a_read_of_what_is_pruned_meanwhile_finds_nothing_and_no_damage(site: Site) -> None:
+    journal = Pruning.open(site.folder, GATEWAY, site.clock, site.random_bytes, site.settings, boot_id=BOOT)
+    assert isinstance(journal, Pruning)
+    visits(journal, 2)
+    journal.acknowledge(4, NOW_MS)
+    journal.acknowledge(5, NOW_MS + 40 * DAY_MS)
+    journal.between = journal.prune
+    assert journal.read(3, 10**6) == []
+    assert journal.first_kept == 5
+    assert len(journal.read(5, 10**6)) == 2
+    journal.close()
+
+
+def test_an_ack_for_another_epoch_moves_nothing(site: Site) -> None:
+    journal = site.open()
+    visits(journal, 1)
+    with pytest.raises(JournalError) as caught:
+        journal.acknowledge(2, NOW_MS, epoch=journal.epoch + 1)
+    assert (caught.value.code, journal.acked) == ("journal.epoch", 0)
+    journal.acknowledge(2, epoch=journal.epoch)  # of a cloud that tells no time
+    assert (journal.acked, journal.server_time_ms) == (2, 0)
+    journal.close()
+
+
+def test_an_append_of_nothing_saves_nothing(site: Site) -> None:
+    journal = site.open()
+    assert journal.append() == []
+    (entry,) = journal.append(weighing())
+    assert (entry.seq, journal.head) == (1, 1)
+    assert repr(entry).startswith(f"Entry(seq=1, digest={entry.digest.hex()[:16]}")
+    journal.close()

@@ -21,7 +21,7 @@ from protocol.documents import ManifestBody, ManifestEntry, build_document, docu
 from protocol.topics import Lane, document_topic, lane_filter
 from tests.edge.directory.signing_cloud import NOW_MS, Cloud
 from tests.edge.sync.conftest import GATEWAY
-from tests.edge.sync.harness import cloud_answer, mqtt, syncing, until, web
+from tests.edge.sync.harness import DEADLINE_S, cloud_answer, mqtt, syncing, until, web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -114,13 +114,21 @@ async def journalled(gateway: Gateway) -> list[str]:
     return [body.name for body in bodies if isinstance(body, DocumentApplied)]
 
 
+async def until_applied(gateway: Gateway, directory: Directory, publisher: Publisher) -> None:
+    """All is in force, and so is what the journal says of it, which is written a moment later."""
+    await until(lambda: directory.digests() == publisher.digests())
+    async with asyncio.timeout(DEADLINE_S):
+        while len(await journalled(gateway)) < len(publisher.offered) - 1:  # the keys were known
+            await asyncio.sleep(0.02)
+
+
 async def test_documents_come_in_parts_over_mqtt(
     gateway: Gateway, broker: TlsBroker, publisher: Publisher, directory: Directory, documents: Documents
 ) -> None:
     assert len(publisher.parts("revocations")) > 3, "or nothing is joined"
     gateway = replace(gateway, wiring=replace(gateway.wiring, documents=documents))
     async with publisher.on_broker(broker), syncing(gateway, mqtt(broker)):
-        await until(lambda: directory.digests() == publisher.digests())
+        await until_applied(gateway, directory, publisher)
     assert directory.revoked(CARD)
     assert sorted(await journalled(gateway)) == ["catalog", "config", "revocations"]
     assert documents.wanted == []
@@ -136,7 +144,7 @@ async def test_documents_come_whole_over_https(
         return frames(request, body) if body else publisher.on_web(request)
 
     async with web(answer) as url, syncing(gateway, HttpsRoad(url, GATEWAY)):
-        await until(lambda: directory.digests() == publisher.digests())
+        await until_applied(gateway, directory, publisher)
     assert sorted(await journalled(gateway)) == ["catalog", "config", "revocations"]
 
 

@@ -11,8 +11,6 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import apsw
-
 from edge.errors import JournalError
 from edge.journal.filesystem import LOCAL
 from protocol.records import genesis_digest
@@ -143,7 +141,7 @@ def strike(folder: Path, before: Sample, hit: Hit) -> Outcome:
         return Outcome([f"it does not open: {type(error).__name__}: {error}"], True, 0, 0)
     try:
         return _judged(journal, before, hit, after)
-    except (JournalError, apsw.Error) as error:
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
         return Outcome([f"it is open but cannot be read: {type(error).__name__}: {error}"], True, 0, 0)
     finally:
         abandon(journal)

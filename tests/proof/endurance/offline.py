@@ -24,7 +24,7 @@ import psutil
 from deploy.local.stack import CommandError, Devices, Stack
 from tests.bench.site import add_citizens
 from tests.proof.endurance.judging import judge
-from tests.proof.row import PROGRAMS, Part, Row, Task, Violation, keep_last
+from tests.proof.row import PROGRAMS, Keyed, Part, Row, Task, Violation, keep_last
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,14 +42,6 @@ _ROOM_BYTES = 3 * 1024**3
 
 def _split(count: int, seed: int) -> Sequence[Task]:
     return [Task(count, {"key": f"{count}.{seed}"})]
-
-
-def _run(task: Task, tick: Tick) -> Part:
-    return offline(task.work["key"], tick)
-
-
-def _replay(key: str) -> Part:
-    return offline(key, lambda _: None)
 
 
 def offline(key: str, tick: Tick) -> Part:
@@ -191,7 +183,7 @@ ENDURANCE = Row(
     shallow=20_000,
     deep=1_000_000,
     split=_split,
-    run=_run,
-    replay=_replay,
+    run=Keyed(offline).run,
+    replay=Keyed(offline).replay,
     merge=keep_last,
 )  # fmt: skip

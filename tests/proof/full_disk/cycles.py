@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Keyed, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,34 +30,33 @@ def _split(count: int, seed: int) -> Sequence[Task]:
     return [Task(share, {"key": f"{share}.{seed}.{number}"}) for number, share in enumerate(shares)]
 
 
-def _run(task: Task, tick: Tick) -> Part:
-    return cycled(task.work["key"], tick)
-
-
-def _replay(key: str) -> Part:
-    return cycled(key, lambda _: None)
-
-
 def cycled(key: str, tick: Tick) -> Part:
     """As many cycles as the key begins with, in a mount namespace of their own; what was found."""
-    folder = tempfile.mkdtemp(prefix="rl-")
+    with tempfile.TemporaryDirectory(prefix="rl-") as folder:
+        count, found, code = _inside(folder, key, tick)
+    if found is None:
+        raise RuntimeError(f"the cycles {key} ended with {code} and said nothing; their message is above")
+    return Part(count, [Violation(key, what) for what in found["findings"]], found["figures"])
+
+
+def _inside(folder: str, key: str, tick: Tick) -> tuple[int, Any, int]:
+    """Run the program for the inside; how many cycles are done, what was found, and how it ended."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
     command = ["unshare", "-Urm", "--", sys.executable, "-m", "tests.proof.full_disk.inside", folder, key]
     count, found = 0, None
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
         assert child.stdout is not None
-        for line in child.stdout:
-            said = json.loads(line)
-            if "done" in said:
-                count += said["done"]
-                tick(said["done"])
-            else:
-                found = said
-        code = child.wait(_PATIENCE_S)
-    shutil.rmtree(folder, ignore_errors=True)
-    if found is None:
-        raise RuntimeError(f"the cycles {key} ended with {code} and said nothing; their message is above")
-    return Part(count, [Violation(key, what) for what in found["findings"]], found["figures"])
+        try:
+            for line in child.stdout:
+                said = json.loads(line)
+                if "done" in said:
+                    count += said["done"]
+                    tick(said["done"])
+                else:
+                    found = said
+            return count, found, child.wait(_PATIENCE_S)
+        finally:
+            child.terminate()  # if it still runs: it stops what it has started, and is waited for
 
 
 FULL_DISK = Row(
@@ -69,7 +67,7 @@ FULL_DISK = Row(
     shallow=5,
     deep=200,
     split=_split,
-    run=_run,
-    replay=_replay,
+    run=Keyed(cycled).run,
+    replay=Keyed(cycled).replay,
     at_once=2,
 )  # fmt: skip

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from deploy.local.people import make_people
 from deploy.local.stack import Devices, Stack
+from tests.proof.ending import heeding_sigterm
 from tests.proof.full_disk.drop_point import Crowded, Promise
 
 _FREE_BYTES_MIN = 1024 * 1024
@@ -53,4 +54,5 @@ def _say(**line: object) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    with heeding_sigterm():
+        main(Path(sys.argv[1]), sys.argv[2])

@@ -109,22 +109,20 @@ def _rdm(data: bytes) -> object:
     return [*reader.feed(data, 1.0), *reader.idle(9.0)]
 
 
-@cache
-def _folder() -> Path:
-    """One file in memory for all configurations of this process."""
-    shared = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="reloop-fuzz-", dir=shared if os.access(shared, os.W_OK) else None))
-
-
 def _config(data: bytes) -> object:
-    path = _folder() / "edge.toml"
-    path.write_bytes(data)
-    return load_settings(path)
+    """A file of its own, in memory, that is gone with its last descriptor."""
+    file = os.memfd_create("edge.toml")
+    try:
+        os.write(file, data)
+        return load_settings(Path(f"/proc/self/fd/{file}"))
+    finally:
+        os.close(file)
 
 
 @cache
 def _authority() -> Authority:
-    return Authority.load_or_create(_folder() / "authority", datetime.now(UTC))
+    with tempfile.TemporaryDirectory() as folder:
+        return Authority.load_or_create(Path(folder), datetime.now(UTC))
 
 
 def _certified(data: bytes) -> object:
@@ -139,8 +137,9 @@ def _chain(data: bytes) -> object:
 
 
 def _tls_key(data: bytes) -> object:
-    (_folder() / "gateway-tls.key").write_bytes(data)
-    return keep_tls_key(_folder(), os.urandom)
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        (Path(folder) / "gateway-tls.key").write_bytes(data)
+        return keep_tls_key(Path(folder), os.urandom)
 
 
 def _environment(data: bytes) -> object:

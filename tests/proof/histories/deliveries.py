@@ -84,7 +84,7 @@ def walk(key: str) -> Part:
         while done < length:
             (event,) = chance.choices(events, weights)
             done += happen(world, event, chance.randrange(NETWORK_MAX))
-        world.calm()
+        world.calm(patient=not regime.complete)
         if regime.complete:
             world.check_order()
             world.check_complete()

@@ -34,7 +34,7 @@ class Weather:
 
     `latency_s`: added each way, drawn for each chunk, order kept. `trouble_bytes`: after so many bytes (drawn
     for each connection, both ways together) it is reset in mid-frame, or with `silent` never says anything
-    again. `up_s`, `down_s`: how long it is up and down in turn.
+    again. `up_s`, `down_s`: how long it is up and down in turn, drawn each time; it begins up.
     """
 
     latency_s: tuple[float, float] = (0.0, 0.0)
@@ -42,8 +42,8 @@ class Weather:
     slice_bytes: int | None = None
     trouble_bytes: tuple[int, int] | None = None
     silent: bool = False
-    up_s: float = 0.0
-    down_s: float = 0.0
+    up_s: tuple[float, float] = (0.0, 0.0)
+    down_s: tuple[float, float] = (0.0, 0.0)
 
 
 class _Trouble(Exception):  # noqa: N818 - what befell one connection
@@ -65,7 +65,7 @@ class Chaos:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if self.weather.down_s:
+        if self.weather.down_s[1]:
             self._flapping = asyncio.run_coroutine_threadsafe(self._flap(), self._loop)
         return self
 
@@ -91,12 +91,12 @@ class Chaos:
 
     async def _flap(self) -> None:
         while True:
-            await asyncio.sleep(self.weather.up_s)
+            await asyncio.sleep(self._random.uniform(*self.weather.up_s))
             self._up = False
             self.seen["downs"] += 1
             for writer in list(self._writers):
                 _reset(writer)
-            await asyncio.sleep(self.weather.down_s)
+            await asyncio.sleep(self._random.uniform(*self.weather.down_s))
             self._up = True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: int) -> None:

@@ -18,7 +18,7 @@ from deploy.local.stack import Devices, Stack
 from tests.bench.site import add_citizens
 from tests.bench.visits import fill
 from tests.proof.lossy.chaos import Chaos, Weather
-from tests.proof.lossy.links import Watch
+from tests.proof.lossy.links import Watch, _spared
 from tests.proof.lossy.tunnel import Tunnel, possible
 from tests.system.exports import assert_agree
 
@@ -123,15 +123,25 @@ def test_a_weighing_that_did_not_arrive_over_the_link_is_found() -> None:
         site = stack.add_site("far-off-drop", Devices())
         stack.claim(site)
         fill(site.config, 10, 1)
-        stack.cut(site)
         site.start()
-        with pytest.raises(TimeoutError, match="0 of 30 records arrived"):
-            Watch(site, 30, lambda _: None, patience_s=1.0).until_empty()
-        stack.restore(site)
         Watch(site, 30, lambda _: None).until_empty()
+        with pytest.raises(TimeoutError, match=r"\d+ of 1000 records arrived"):
+            Watch(site, 1_000, lambda _: None, patience_s=0.5).until_empty()
         site.agent.stop()
+        with pytest.raises(TimeoutError, match="0 of 1000 records arrived"):
+            Watch(site, 1_000, lambda _: None).until_empty()
         assert assert_agree([site], stack.cloud) == 10
         with psycopg.connect(EmbeddedPostgres(Path(name) / "cloud" / "postgres").url) as connection:
             connection.execute("DELETE FROM weighings WHERE id = (SELECT min(id::text)::uuid FROM weighings)")
         with pytest.raises(AssertionError, match="lost"):
             assert_agree([site], stack.cloud)
+
+
+def test_a_link_that_did_nothing_bad_has_shown_nothing() -> None:
+    [spared] = _spared("silence.9999.1", {"silences": 0})
+    assert spared.key == "silence.9999.1"
+    assert not _spared("silence.9999.1", {"silences": 1})
+    assert _spared("loss-5.9999.1", {"packets": 300, "lost": 0})
+    assert _spared("loss-5.9999.1", {"instead": "resets", "lost": 9})
+    assert not _spared("narrow.9999.1", {"connections": 1})
+    assert not _spared("resets.30.1", {"connections": 1}), "too few to be struck"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from deploy.local.processes import Process, StartError, program, wait_until
 from tests.proof.processes.kills import hash_of, merge
 from tests.proof.processes.town import FAILURES, Kept, open_town
-from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Keyed, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,14 +42,6 @@ def _split(count: int, seed: int) -> Sequence[Task]:
         share, first = min(KILLS, count - begin), 1 + (begin + offset) % CALLS_MAX
         tasks.append(Task(share, {"key": f"{seed}.{first}.{share}"}))
     return tasks
-
-
-def _run(task: Task, tick: Tick) -> Part:
-    return _calls(task.work["key"], tick)
-
-
-def _replay(key: str) -> Part:
-    return _calls(key, lambda _: None)
 
 
 def _calls(key: str, tick: Tick) -> Part:
@@ -121,8 +113,8 @@ CALLED = Row(
     shallow=5,
     deep=600,
     split=_split,
-    run=_run,
-    replay=_replay,
+    run=Keyed(_calls).run,
+    replay=Keyed(_calls).replay,
     merge=merge,
     at_once=2,
 )  # fmt: skip

@@ -34,7 +34,7 @@ from protocol.documents import Name
 from tests.proof.processes.members import Experience, Orders, key_of, name_of, tls_key_of
 from tests.proof.processes.recovery import percentile
 from tests.proof.processes.town import Kept
-from tests.proof.row import PROGRAMS, Part, Row, Task, Violation, keep_last
+from tests.proof.row import PROGRAMS, Keyed, Part, Row, Task, Violation, keep_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -178,14 +178,6 @@ class Members:
 
 def _split(count: int, seed: int) -> Sequence[Task]:
     return [Task(count, {"key": f"{seed}.{count}"})]
-
-
-def _run(task: Task, tick: Tick) -> Part:
-    return _herd(task.work["key"], tick)
-
-
-def _replay(key: str) -> Part:
-    return _herd(key, lambda _: None)
 
 
 def _herd(key: str, tick: Tick) -> Part:
@@ -343,8 +335,8 @@ HERD = Row(
     shallow=500,
     deep=5_000,
     split=_split,
-    run=_run,
-    replay=_replay,
+    run=Keyed(_herd).run,
+    replay=Keyed(_herd).replay,
     merge=keep_last,
     at_once=1,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from deploy.local.processes import wait_until
 from tests.proof.processes.recovery import Watch, gathered, spelled
 from tests.proof.processes.town import DRAIN_S, FAILURES, Kept, Shape, Town, open_town
 from tests.proof.processes.victims import Victim, victims_of
-from tests.proof.row import PROGRAMS, Figures, Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Figures, Keyed, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,14 +142,6 @@ def _shares(count: int, towns: int) -> list[int]:
     return [share for share in shares if share]
 
 
-def _run(task: Task, tick: Tick) -> Part:
-    return _kill(task.work["key"], tick)
-
-
-def _replay(key: str) -> Part:
-    return _kill(key, lambda _: None)
-
-
 def _kill(key: str, tick: Tick) -> Part:
     """One town. The schedule repeats with the key; what the processes do meanwhile does not."""
     _, _, shape, pace, kills = key.split(".")
@@ -244,8 +236,8 @@ KILLED = Row(
     shallow=30,
     deep=1_000,
     split=_split,
-    run=_run,
-    replay=_replay,
+    run=Keyed(_kill).run,
+    replay=Keyed(_kill).replay,
     merge=merge,
     at_once=2,
 )  # fmt: skip

@@ -19,7 +19,7 @@ from deploy.local.processes import wait_until
 from tests.proof.processes.kills import hash_of, merge
 from tests.proof.processes.liar import HONEST, Liar, Lies
 from tests.proof.processes.town import DRAIN_S, FAILURES, Kept, Town, open_town
-from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Keyed, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,14 +83,6 @@ def _split(count: int, seed: int) -> Sequence[Task]:
             part = share // towns + (number < share % towns)
             tasks.append(Task(part, {"key": f"{seed}.{number}.{kind}.{part}"}))
     return tasks
-
-
-def _run(task: Task, tick: Tick) -> Part:
-    return _lie(task.work["key"], tick)
-
-
-def _replay(key: str) -> Part:
-    return _lie(key, lambda _: None)
 
 
 def _lie(key: str, tick: Tick) -> Part:
@@ -219,8 +211,8 @@ LIED_TO = Row(
     shallow=60,
     deep=5_000,
     split=_split,
-    run=_run,
-    replay=_replay,
+    run=Keyed(_lie).run,
+    replay=Keyed(_lie).replay,
     merge=merge,
     at_once=2,
 )  # fmt: skip

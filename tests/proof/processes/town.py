@@ -203,7 +203,10 @@ def _open(
 
 
 class Kept:
-    """A temporary folder that goes when all was well, and stays when `broken` says something was not."""
+    """A temporary folder that goes when all was well, and stays when it was not: `broken`, or an error.
+
+    Being told to end is no error.
+    """
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="rl-"))
@@ -212,8 +215,9 @@ class Kept:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if not self.broken and kind is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        failed = kind is not None and issubclass(kind, Exception)
+        if not self.broken and not failed:
             shutil.rmtree(self.path, ignore_errors=True)
 
 

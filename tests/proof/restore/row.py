@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.proof.restore.stories import STORIES
-from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Keyed, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,19 +20,14 @@ def _split(count: int, seed: int) -> Sequence[Task]:
     return [Task(1, {"key": key}) for key in keys]
 
 
-def _run(task: Task, tick: Tick) -> Part:
-    part = _replay(task.work["key"])
-    tick(part.count)
-    return part
-
-
-def _replay(key: str) -> Part:
+def _story(key: str, tick: Tick) -> Part:
     """One story, in a world of its own."""
     name = key.partition(".")[0]
     try:
         found = asyncio.run(STORIES[name](key))
     except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
         found = [f"{type(error).__name__}: {error}"]
+    tick(1)
     return Part(1, [Violation(key, what) for what in found], {name: 1})
 
 
@@ -44,7 +39,7 @@ RESTORE = Row(
     shallow=4,
     deep=50,
     split=_split,
-    run=_run,
-    replay=_replay,
+    run=Keyed(_story).run,
+    replay=Keyed(_story).replay,
     at_once=2,
 )

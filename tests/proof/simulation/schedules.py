@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _SCHEDULES = 25
 """Of one task: a second or two."""
+_TASKS_MIN = 40
+"""Of few schedules: whoever stops at the first violation waits for its task."""
 _REPLAYS = {True: 10, False: 3}
 _TAIL = 60
 """Events shown of a schedule that went wrong."""
@@ -29,7 +31,8 @@ COVERS = (
 
 
 def _split(count: int, seed: int) -> Sequence[Task]:
-    shares = [(begin, min(begin + _SCHEDULES, count)) for begin in range(0, count, _SCHEDULES)]
+    size = min(_SCHEDULES, -(-count // _TASKS_MIN))
+    shares = [(begin, min(begin + size, count)) for begin in range(0, count, size)]
     return [Task(end - begin, {"seed": seed, "numbers": (begin, end)}) for begin, end in shares]
 
 

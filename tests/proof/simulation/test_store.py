@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,19 +12,14 @@ from structlog.testing import capture_logs
 
 from cloud.errors import UnavailableError
 from cloud.ingest.service import Ingest
-from cloud.kit.clock import SystemClock
-from cloud.kit.keyring import Keyring
 from protocol.acks import Ack, open_ack
 from protocol.bodies import HolderKind, WeighingVoided
-from protocol.documents import CatalogBody, Material, Name, build_document, document_digest
-from tests.cloud.ingest.gateway import RATES, WALL_MS, Gateway, serial_of
-from tests.proof.simulation.store import Model, at_once
+from tests.cloud.ingest.modelled import PSEUDONYM, Bench, open_bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PSEUDONYM = serial_of(1)[:8]
 HASH = b"h" * 16
 
 
@@ -35,25 +27,8 @@ def serial_uuid() -> UUID:
     return UUID(int=0xA << 96)
 
 
-async def no_time(_: float) -> None:
-    await asyncio.sleep(0)
-
-
-class Hurried(SystemClock):
-    """Waits for nothing."""
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
-
-
-@dataclass(slots=True)
-class World:
-    model: Model
-    gateway: Gateway
-    keyring: Keyring
-
-    def ingest(self) -> Ingest:
-        return Ingest(self.model, self.keyring, Hurried(), secrets.token_bytes, aside=at_once)
+class World(Bench):
+    """A bench whose answers are opened as a gateway does."""
 
     async def send(self, ingest: Ingest, frame: bytes) -> Ack:
         reply = await ingest.submit(frame, "https", None)
@@ -71,16 +46,8 @@ def quiet() -> Iterator[None]:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    keyring = Keyring.load_or_create(tmp_path / "keys")
-    model = Model(no_time, random.Random(7))
-    materials = [Material(code, code, code, code, rate, 1) for code, rate in RATES.items()]
-    body = CatalogBody(materials, 30 * 86_400)
-    data = build_document(Name.CATALOG, 1, 1, WALL_MS - 86_400_000, body, keyring.document)
-    digest = document_digest(data)
-    model.add_catalog(digest, data, datetime.fromtimestamp(WALL_MS / 1000 - 86_400, UTC))
-    gateway = Gateway("ktm-drop-01", digest)
-    model.add_gateway(gateway.id, gateway.key.key_id, gateway.key.public)
-    return World(model, gateway, keyring)
+    bench = open_bench(tmp_path, seed=7)
+    return World(bench.model, bench.gateway, bench.keyring)
 
 
 async def test_a_visit_is_credited_once_however_often_it_comes(world: World) -> None:

@@ -129,8 +129,8 @@ def outfit(folder: Path, gateway: str, *, enrolled: bool) -> None:
 
 
 def poison(net_g: int) -> WeighingRecorded:
-    """A weighing that does not add up."""
+    """A weighing whose masses do not add up; in all else it is as it should be."""
     return WeighingRecorded(
         HolderKind.CARD, pseudonym(0) + b"\1", "pet", MATERIALS["pet"], catalog_digest(), "mt-sics", "kg", 5,
-        Stability.FLAG, TareKind.NONE, 0, 1, b"", net_g + 5, net_g, 0,
+        Stability.FLAG, TareKind.NONE, 0, 1, b"", net_g + 5, net_g, net_g * MATERIALS["pet"] // 1000,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Certificates in place of the broker's passwords."""
+"""Transfers are numbered in the order in which they were made."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add what gateways ask for and what they were given."""
-    run_script("0004_certificates.sql")
+    """Take numbers one by one."""
+    run_script("0004_order.sql")
