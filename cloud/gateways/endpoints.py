@@ -107,9 +107,7 @@ async def bundle_gateway(
             reloop_bundle=bundle.reloop_bundle, code=bundle.code, access=_access(bundle.access)
         )
 
-    answer = await work.do(str(principal), None, act, 201)
-    await request.app.state.gateways_changed()
-    return answer
+    return await work.do(str(principal), None, act, 201)
 
 
 @router.post("/{gateway}/revocation", response_model=GatewayShown, responses=responses(401, 403, 404))
