@@ -6,7 +6,9 @@ connections and the word on how we stand; does not own getting a certificate (th
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -35,11 +37,21 @@ class BrokerContext(ssl.SSLContext):
     """A context for one connection, which expects a name of its own and remembers what TLS said last."""
 
     server_name = ""
+    silence_s_max = 10.0
+    """In the handshake; whoever made the socket may have meant another limit."""
     failure: ssl.SSLError | None = None
+    _opened: ssl.SSLSocket | None = None
 
     def wrap_socket(self, sock: Any, *args: Any, **options: Any) -> ssl.SSLSocket:
         """As its parent's, whatever host was called: a broker may move, its name does not."""
-        return super().wrap_socket(sock, *args, **options | {"server_hostname": self.server_name})
+        self._opened = super().wrap_socket(sock, *args, **options | {"server_hostname": self.server_name})
+        return self._opened
+
+    def give_up(self) -> None:
+        """End a handshake that another thread waits for."""
+        if self._opened is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._opened, socket.SHUT_RDWR)
 
 
 class _Socket(ssl.SSLSocket):
@@ -48,6 +60,8 @@ class _Socket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         """As its parent's; who failed is closed, which nobody else would do."""
         try:
+            if isinstance(self.context, BrokerContext):
+                self.settimeout(self.context.silence_s_max)
             super().do_handshake(block)
         except OSError as error:
             _remember(self, error)

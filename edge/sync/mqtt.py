@@ -79,27 +79,26 @@ class _Client(aiomqtt.Client):
     refusal: int | None = None
     taken_over = False
     _hung_up = False
+    context: BrokerContext | None = None
 
     def _on_disconnect(
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
     ) -> None:
         self.taken_over = getattr(reason_code, "value", 0) == _TAKEN_OVER
-        # aiomqtt would go on waiting for answers that can no longer come, until its timeout.
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        self._loop.call_soon_threadsafe(
+            self._wait_no_longer, reason_code
+        )  # the connecting thread may tell us
+
+    def _wait_no_longer(self, reason_code: Any) -> None:
+        """aiomqtt would go on waiting for answers that can no longer come, until its timeout."""
         waits: list[asyncio.Future[Any]] = [self._connected, *self._pending_subscribes.values()]
         for waiting in waits:
             if not waiting.done():
                 waiting.set_exception(aiomqtt.MqttError(f"closed while it was being opened: {reason_code}"))
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
-        self._loop.call_soon_threadsafe(self._gone_unanswered)
-
-    def _gone_unanswered(self) -> None:
-        """A broker that hangs up instead of answering is not waited for any longer."""
-        if not self._connected.done():
-            self._connected.set_exception(aiomqtt.MqttError("it hung up without an answer"))
 
     def _client_connect(self) -> None:
         """Runs in a thread that nobody can cancel: if nobody waits any more, what it opened is closed."""
-        self._client.connect_timeout = self.timeout
         super()._client_connect()
         if self._hung_up:
             self._client._sock_close()
@@ -107,9 +106,11 @@ class _Client(aiomqtt.Client):
     def hang_up(self) -> None:
         """Close the socket, with no farewell: the broker then says our last will, and nothing has to wait.
 
-        aiomqtt itself would leave the socket open after a timeout.
+        aiomqtt itself would leave the socket open after a timeout. A handshake under way ends here, too.
         """
         self._hung_up = True
+        if self.context is not None:
+            self.context.give_up()
         self._client._sock_close()
         if not self._disconnected.done():
             self._disconnected.set_result(None)
@@ -247,8 +248,10 @@ class MqttRoad:
 
     def _client(self, will: Status, silence_s_max: float, context: BrokerContext) -> _Client:
         settings = self._settings
+        timeout_s = max(settings.timeout_s, silence_s_max)
         five = settings.version == aiomqtt.ProtocolVersion.V5.value
-        return _Client(
+        context.silence_s_max = timeout_s
+        client = _Client(
             settings.host,
             settings.port,
             logger=_LOGGER,
@@ -259,10 +262,12 @@ class MqttRoad:
             will=aiomqtt.Will(topic(settings.gateway, Lane.STATUS), write_status(will), 1, retain=True),
             keepalive=settings.keepalive_s,
             tls_context=context,
-            timeout=max(settings.timeout_s, silence_s_max),
+            timeout=timeout_s,
             max_queued_incoming_messages=_INCOMING_MAX,
             max_queued_outgoing_messages=_OUTGOING_MAX,
         )
+        client.context = context
+        return client
 
 
 def _code(reason: Any) -> int:

@@ -20,7 +20,7 @@ from protocol.records import ClockQuality
 from protocol.status import Status
 from tests.edge.directory.signing_cloud import HandClock
 from tests.edge.sync.conftest import GATEWAY
-from tests.edge.sync.harness import cloud_answer, mqtt, syncing, until, web
+from tests.edge.sync.harness import DEADLINE_S, cloud_answer, mqtt, syncing, until, web
 from tests.edge.sync.tls_broker import Papers, TlsBroker
 
 if TYPE_CHECKING:
@@ -224,6 +224,21 @@ async def test_a_request_that_the_cloud_refuses_holds_no_weighing_back(gateway: 
     ):
         await until(lambda: gateway.journal.acked == 3)
     assert gateway.wiring.traffic.alarms["sync.enrolment_refused"] == 1
+
+
+async def test_an_agent_that_is_stopped_waits_for_no_handshake(papers: Papers) -> None:
+    held = list[asyncio.StreamWriter]()
+    listening = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    link = mqtt(papers, port, timeout_s=10 * DEADLINE_S).link(WILL, 3.0)
+    async with listening, asyncio.timeout(DEADLINE_S):
+        opening = asyncio.create_task(link.__aenter__())
+        await until(lambda: bool(held))
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_default_executor()
+    for writer in held:
+        writer.close()
 
 
 def test_a_key_reaches_tls_without_a_file_on_the_disk(papers: Papers) -> None:

@@ -14,12 +14,11 @@ from starlette.responses import Response
 
 from deploy.local.processes import free_port
 from edge.sync.https import HttpsRoad
-from edge.sync.roads import RoadError
 from protocol.breaker import BreakerSettings
-from protocol.status import Status, read_status
+from protocol.status import read_status
 from protocol.topics import Lane, topic
 from tests.edge.sync.conftest import GATEWAY
-from tests.edge.sync.harness import DEADLINE_S, Proxy, cloud_answer, mqtt, syncing, until, web
+from tests.edge.sync.harness import Proxy, cloud_answer, mqtt, syncing, until, web
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from tests.edge.sync.conftest import Gateway
     from tests.edge.sync.tls_broker import Papers, TlsBroker
 
-WILL = Status(False, GATEWAY, 1, 1)
 SLOW_BYTES_PER_S = 2_000  # 16 kbit/s
 
 
@@ -105,7 +103,7 @@ async def test_a_broker_that_never_answers_the_connection_is_a_failure(
 
 @pytest.mark.parametrize("said", [b"", b"\x20\x03\x00\x00\x00"], ids=["at once", "before it subscribed us"])
 async def test_weighings_do_not_wait_for_a_broker_that_hung_up_while_the_link_was_being_opened(
-    gateway: Gateway, said: bytes
+    gateway: Gateway, papers: Papers, said: bytes
 ) -> None:
     """Each reset of a flapping link cost ten seconds, in which it was up again."""
     await gateway.fill(3)
@@ -118,13 +116,15 @@ async def test_weighings_do_not_wait_for_a_broker_that_hung_up_while_the_link_wa
             await reader.readuntil(b"/ack")
         writer.close()
 
-    broker = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    broker = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=papers.server())
     port = broker.sockets[0].getsockname()[1]
     quick = BreakerSettings(outcomes_min=1, open_s=60)
     async with (
         broker,
         web(cloud_answer(gateway.cloud)) as url,
-        syncing(gateway, mqtt(port, timeout_s=1000.0), HttpsRoad(url, GATEWAY), settings=quick) as sync,
+        syncing(
+            gateway, mqtt(papers, port, timeout_s=1000.0), HttpsRoad(url, GATEWAY), settings=quick
+        ) as sync,
     ):
         await until(lambda: gateway.journal.acked == 3)
         assert sync.road == "https"
@@ -248,19 +248,6 @@ async def test_a_connection_that_is_not_wanted_is_a_refusal_on_3_1_1_too(
     async with listening, syncing(gateway, mqtt(papers, port, version=4)) as sync:
         await until(lambda: gateway.wiring.traffic.alarms.get("sync.refused", 0) > 0)
         assert sync.lanes[0].breaker.snapshot()["failures"] == 0
-
-
-async def test_a_broker_that_hangs_up_is_not_waited_for(papers: Papers) -> None:
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(4096)
-        writer.close()
-
-    listening = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=papers.server())
-    port = listening.sockets[0].getsockname()[1]
-    async with listening, asyncio.timeout(DEADLINE_S):
-        with pytest.raises(RoadError, match="hung up"):
-            async with mqtt(papers, port, timeout_s=10 * DEADLINE_S).link(WILL, 3.0):
-                pass
 
 
 async def test_a_twin_that_a_broker_hides_drives_us_to_https_all_the_same(
