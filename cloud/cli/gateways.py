@@ -99,7 +99,8 @@ def revoke(name: Name, json: Json = False) -> None:
     async def act(runtime: Runtime) -> Gateway:
         async with runtime.engine.begin() as connection:
             revoked = await runtime.services.gateways.revoke(connection, name)
-        await runtime.gateways_changed()
+        if not await runtime.gateways_changed():
+            say("The broker does not answer; the worker throws the gateway out when it is there again.")
         return revoked
 
     gateway = run(act)

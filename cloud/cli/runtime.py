@@ -14,6 +14,7 @@ import structlog
 from cloud.cli.restored import recover
 from cloud.composition import Services, compose
 from cloud.config import MqttSettings, Settings
+from cloud.errors import ConfigError
 from cloud.kit.authority import Authority
 from cloud.kit.broker_door import BrokerDoor
 from cloud.kit.clock import Clock, SystemClock, utc
@@ -58,7 +59,7 @@ class Runtime:
         """
         try:
             return self.broker is None or await self.broker.sync(self.engine)
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             structlog.get_logger().warning("broker.folder", error=str(error))
             return False
 

@@ -71,7 +71,9 @@ async def _serve(runtime: Runtime, roles: Roles) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await runtime.gateways_changed()
+    if runtime.broker is not None:
+        runtime.broker.folder.doors()  # a process that serves does not begin without
+        await runtime.gateways_changed()
     async with AsyncExitStack() as stack:
         sockets = [stack.enter_context(_listening(runtime))] if roles.api else []
         ingest = await stack.enter_async_context(intake(runtime)) if roles.api or roles.ingest else None

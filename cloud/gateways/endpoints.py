@@ -96,9 +96,7 @@ async def new_gateway_code(gateway: str, gateways: Service, work: Writing, princ
 @router.post(
     "/{gateway}/bundle", status_code=201, response_model=BundleShown, responses=responses(401, 403, 404)
 )
-async def bundle_gateway(
-    gateway: str, request: Request, gateways: Service, work: Writing, principal: Writer
-) -> Response:
+async def bundle_gateway(gateway: str, gateways: Service, work: Writing, principal: Writer) -> Response:
     """A bundle file for `reloop-edge claim --bundle`; earlier codes become void."""
 
     async def act(connection: AsyncConnection) -> BundleShown:
