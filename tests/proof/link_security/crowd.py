@@ -38,7 +38,8 @@ def _members(arena: Arena, leaving: contextlib.ExitStack) -> Iterator[tuple[str,
         key, csr = request()
         chain = arena.authority.gateway_certificate(csr, name, now())
         caller = leaving.enter_context(arena.caller(name, key, chain))
-        caller.subscribe(f"reloop/v1/{name}/ack")
+        for each in (f"reloop/v1/{name}/ack", "reloop/v1/+/ack"):  # the second is not theirs to hear
+            caller.subscribe(each)
         yield name, (caller, serial_of(chain))
 
 
