@@ -59,11 +59,11 @@ class Housekeeping:
         journal = self._journal.journal
         before, birth = self._birth, journal.birth
         self._birth = birth
-        if birth is not before and birth.lost:
-            self._alarm("journal.lost")
+        if birth is not before and (birth.unproven or birth.lost):
+            self._alarm("journal.lost" if birth.lost else "journal.damaged")
             _LOGGER.error(
-                "%d records could not be salvaged (nobody was told of them if the power failed in the last"
-                " commit); keep the .damaged files: %s",
+                "%d records are known to be missing, more may be (nobody was told of them if the power failed"
+                " in the last commit); keep the .damaged files: %s",
                 birth.lost,
                 birth.detail,
             )

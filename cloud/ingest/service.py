@@ -62,6 +62,7 @@ BATCH_FRAMES_MAX = 64
 CURSORS_MAX = 100_000
 STALE_TRIES_MAX = 20
 DATABASE_RETRY_S = 0.5
+UPGRADE_RETRY_S = 5.0
 SUBMIT_DEADLINE_S = 30.0
 TRIES_MAX = 20
 """Times that an envelope is tried again while Postgres is away, before its sender is told to try later."""
@@ -101,7 +102,6 @@ class Ingest:
         self._reader: Link[Any] | None = None
         self._writer: Link[Any] | None = None
         self._connecting = asyncio.Lock()
-        self._upgraded = False
         self.counters = Counters()
 
     async def __aenter__(self) -> Ingest:
@@ -109,6 +109,7 @@ class Ingest:
         self._tasks = [
             asyncio.create_task(self._keep(self._open_batches), name="ingest-open"),
             asyncio.create_task(self._keep(self._apply_batches), name="ingest-apply"),
+            asyncio.create_task(self._upgrade(), name="ingest-upgrade"),
         ]
         return self
 
@@ -151,6 +152,17 @@ class Ingest:
         """Try every record of unknown kind, as each start does: after an upgrade some may be known."""
         return await self._retry(None, ["record.unknown_kind"], "upgrade")
 
+    async def _upgrade(self) -> None:
+        """Beside the intake: a fleet that is ahead of its cloud may have filled the quarantine."""
+        while True:
+            try:
+                await self.retry_unknown()
+            except Exception:  # noqa: BLE001 - supervisor: what is held already must not stop the intake
+                _log.exception("held records of unknown kind are tried again later")
+                await self._clock.sleep(UPGRADE_RETRY_S)
+            else:
+                return
+
     async def _retry(
         self, ids: Sequence[UUID] | None, codes: Sequence[str] | None, by: str
     ) -> dict[UUID, str | None]:
@@ -168,9 +180,6 @@ class Ingest:
 
     async def _open_batches(self) -> None:
         reference, reader = await self._connect_reader()
-        if not self._upgraded:
-            await self.retry_unknown()
-            self._upgraded = True
         while True:
             arrivals = await self._gather()
             try:

@@ -141,12 +141,15 @@ async def reverse(connection: psycopg.AsyncConnection, voided: Sequence[Voided])
 
 
 def reversals(voided: Sequence[Voided], accounts: Mapping[UUID, Account]) -> list[NewTransfer]:
-    """Split each reversal between the holder's balance and, for the rest, what the holder owes. Pure."""
+    """Split each reversal between the holder's balance and, for the rest, what the holder owes. Pure.
+
+    Of a holding that was given to somebody, what came after that is taken from the holding itself.
+    """
     left = {account.id: account.balance for account in accounts.values()}
     transfers = []
     for each in voided:
         account = accounts[each.account]
-        if account.heir is not None:
+        if account.heir is not None and left[account.id] < each.points:
             account = accounts[account.heir]
         covered = min(each.points, left[account.id])
         left[account.id] -= covered

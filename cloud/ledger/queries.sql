@@ -57,6 +57,9 @@ INSERT INTO events (type, key, payload)
 SELECT 'deposit.claimed', encode(hash, 'hex'), jsonb_build_object('citizen', claimed_by, 'deposit', deposit_id)
   FROM claimed
 
+-- name: heirs
+SELECT heir FROM accounts WHERE id = ANY(%(ids)s) AND heir IS NOT NULL
+
 -- name: set_heir
 UPDATE accounts SET heir = %(heir)s WHERE id = %(id)s
 
@@ -148,8 +151,21 @@ SELECT (SELECT count(*) FROM transfers), (SELECT count(*) FROM accounts), (SELEC
          WHERE state = 'posted' AND account_id('issuer', 'points') IN (debit, credit))
 
 -- name: void_pending
-UPDATE weighings SET voided_by = id
- WHERE id = ANY(%(ids)s) OR (id = ANY(%(asked)s) AND pending AND voided_by IS NULL AND points = 0)
+-- Who withdraws says that there was no such load: its kilos go as those of a weighing taken back at the kiosk do.
+WITH withdrawn AS (
+    UPDATE weighings SET voided_by = id
+     WHERE id = ANY(%(ids)s) OR (id = ANY(%(asked)s) AND pending AND voided_by IS NULL AND points = 0)
+    RETURNING id, account_id, points, net_g, material, drop_point_id, gateway_id
+), kilos AS (
+    INSERT INTO custody_balances (party, material, net_g)
+    SELECT coalesce('drop-point:' || drop_point_id, 'gateway:' || gateway_id), material, -sum(net_g)
+      FROM withdrawn GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (party, material) DO UPDATE SET net_g = custody_balances.net_g + excluded.net_g
+)
+INSERT INTO events (type, key, payload)
+SELECT 'weighing.voided', id::text,
+       jsonb_build_object('account', account_id, 'points', points, 'net_g', net_g, 'material', material)
+  FROM withdrawn
 
 -- name: pending_weighings
 -- What forked journals left for a person to decide.

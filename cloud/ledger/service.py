@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from cloud.ledger.posting import Account
+
 _NUMBER_MAX = 2**63 - 1
 _CHECKS = (
     "verify_balances",
@@ -73,7 +75,7 @@ async def claim(connection: AsyncConnection, claim_hash: bytes, citizen: UUID) -
     if claimed_by is not None:
         if claimed_by != citizen:
             raise LedgerError("this code was claimed already", code="claim.taken")
-        return Claimed(0, deposit)
+        return Claimed(await _inherit(connection, holding, pseudonym), deposit)
     await _fetch(connection, "mark_claimed", {"hash": claim_hash, "citizen": citizen})
     points = await _inherit(connection, holding, pseudonym)
     return Claimed(points, deposit)
@@ -99,13 +101,17 @@ async def release(connection: AsyncConnection, weighings: Sequence[UUID]) -> int
     transfers = [
         NewTransfer(ISSUER, credit, amount, TransferCode.RELEASE, award) for award, credit, amount in waiting
     ]
-    accounts = await lock_accounts(raw, [each.credit for each in transfers])
+    credited = sorted({each.credit for each in transfers})
+    heirs = [row[0] for row in await _fetch(connection, "heirs", {"ids": credited})]
+    accounts = await lock_accounts(raw, [*credited, *heirs])
     await post(raw, transfers, accounts, {each.id: each.source for each in transfers})
     values = {"ids": [each.source for each in transfers], "asked": list(weighings)}
     await _fetch(connection, "unpend", values)
     for each in transfers:
         if accounts[each.credit].kind is AccountKind.CITIZEN:
             await settle(raw, each.credit, accounts[each.credit].key, each.id)
+    for account in credited:
+        await _pass_on(connection, accounts[account])
     return len(transfers)
 
 
@@ -167,6 +173,13 @@ async def _inherit(connection: AsyncConnection, holding: UUID, pseudonym: bytes)
         await post(raw, [transfer], accounts)
         await settle(raw, account, pseudonym, transfer.id)
     return found.balance
+
+
+async def _pass_on(connection: AsyncConnection, holding: Account) -> None:
+    """What a holding just got goes to whoever claimed it before: nobody will ask for it again."""
+    if holding.heir is not None:
+        heirs = await lock_accounts(await _raw(connection), [holding.heir])
+        await _inherit(connection, holding.id, heirs[holding.heir].key)
 
 
 async def _waiting(connection: AsyncConnection, weighings: Sequence[UUID]) -> list[tuple[UUID, UUID, int]]:

@@ -55,7 +55,8 @@ class Birth:
     away by this start; `detail` says what was wrong with them; `lost` is how many records not known to be
     acknowledged are missing between those that could be salvaged: an operator must hear of it. They count
     even where a power cut tore the last commit, which nobody was told of: a log torn so looks as one that was
-    hit later, and of the two mistakes silence is the worse one.
+    hit later, and of the two mistakes silence is the worse one. `unproven`: records of what was set aside may
+    be missing, counted or not.
     """
 
     reason: str
@@ -63,6 +64,7 @@ class Birth:
     lost: int = 0
     set_aside: tuple[Path, ...] = ()
     detail: str = ""
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +119,14 @@ def open_current(site: Site, *, thorough: bool = False) -> tuple[Store, Birth]:
         store.settle()
     else:
         store, birth = _first(site), Birth("first")
-    aside = _set_aside(damaged, store, site.disk)
-    detail = "; ".join(one.damage for one in damaged)
-    return _booted(store, site.boot_id), replace(birth, set_aside=aside, detail=detail)
-
-
-def _set_aside(damaged: Sequence[_Examined], store: Store, disk: FileSystem) -> tuple[Path, ...]:
-    """Rename them so that the names tell whether records may be missing, as far as the store knows."""
     fates = store.sources() if damaged else {}
-    hurt = [fates.get(one.epoch, Fate.HURT) == Fate.HURT for one in damaged]
-    return tuple(
-        files.set_aside(one.path, disk, None if missing else one.rank[0])
-        for one, missing in zip(damaged, hurt, strict=True)
+    hurt = {one.epoch for one in damaged if fates.get(one.epoch, Fate.HURT) == Fate.HURT}
+    aside = tuple(
+        files.set_aside(one.path, site.disk, None if one.epoch in hurt else one.rank[0]) for one in damaged
     )
+    detail = "; ".join(one.damage for one in damaged)
+    birth = replace(birth, set_aside=aside, detail=detail, unproven=bool(hurt))
+    return _booted(store, site.boot_id), birth
 
 
 def _first(site: Site) -> Store:
@@ -257,7 +254,7 @@ def _damaged_source(
 
     def fate() -> Fate:
         # What cannot be read today may be read another day; what was found and not proven may be missing.
-        told = one.head is not None and not one.unreadable
+        told = one.head is not None and not one.unreadable and not found.cut
         whole = told and not tally.missing and max(one.head or 0, found.last()) <= tally.last
         return Fate.SAVED if whole else Fate.HURT
 
@@ -315,10 +312,14 @@ def _check(connection: apsw.Connection, state: State, committed: int) -> dict[in
 
 
 def _check_structure(connection: apsw.Connection, thorough: bool) -> None:
-    """Raise one of MISFITS unless the small tables are sound, or if `thorough` every page."""
+    """Raise one of MISFITS unless the tables' pages are sound; of a large file only if `thorough`.
+
+    A page that tells its own content wrong reads well, until an append overwrites a record in it.
+    """
     connection.execute(QUERIES["acked_before"], (0,)).fetchall()
     connection.execute(QUERIES["read_quarantined"]).fetchall()
-    for pragma in _QUICK_CHECKS if thorough else _SMALL_CHECKS:
+    size_bytes = int(database.pragma(connection, "page_count")) * database.PAGE_BYTES
+    for pragma in _QUICK_CHECKS if thorough or size_bytes <= _QUICK_BYTES_MAX else _SMALL_CHECKS:
         for (finding,) in connection.execute(pragma):
             if finding != "ok":
                 raise apsw.CorruptError(str(finding))
@@ -328,6 +329,8 @@ _SMALL_CHECKS: Final = tuple(
     f"PRAGMA quick_check({table})" for table in ("journal", "sources", "acks", "quarantined")
 )
 _QUICK_CHECKS: Final = ("PRAGMA quick_check(1)",)
+_QUICK_BYTES_MAX: Final = 128 * 1024**2
+"""As much as a slow card reads in three seconds, a month of a busy drop point; the rest is checked later."""
 
 
 def check_tail(connection: apsw.Connection, state: State) -> None:

@@ -7,7 +7,7 @@ has it open, since closing it would drop SQLite's locks.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edge.journal.cells import rows_in, states_in
 from edge.journal.database import PAGE_BYTES
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from edge.journal.store import State
     from edge.journal.wal import WalFrame
 
+_PAGES_AT: Final = 28
+"""Where a file's header tells the number of its pages."""
+
 
 class PageFile:
     """A database file with the frames of its WAL laid over it."""
@@ -31,6 +34,12 @@ class PageFile:
         self._frames = frames
         self._newest = {frame.page: frame.offset for frame in frames}
         self._pages = -(-self._main.size_bytes() // PAGE_BYTES)
+
+    @property
+    def cut(self) -> bool:
+        """Whether the file is shorter than it says itself."""
+        told = int.from_bytes(read_block(self._main, 4, _PAGES_AT), "big")
+        return self._main.size_bytes() < told * PAGE_BYTES
 
     def rows(self) -> Iterator[tuple[int, bytes, bytes]]:
         """(seq, data, digest) of all that looks like a row of `records`, in no order."""

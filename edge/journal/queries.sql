@@ -4,6 +4,13 @@
 -- One row of the chain; its transaction is what "saved" means.
 INSERT INTO records (seq, data, digest) VALUES (?, ?, ?);
 
+-- name: begin_log_anew
+-- Changes nothing and writes a page: an emptied log that begins anew, synced, cannot bring back what was in it.
+BEGIN IMMEDIATE;
+INSERT INTO quarantined (seq, code) VALUES (-1, '');
+DELETE FROM quarantined WHERE seq = -1;
+COMMIT;
+
 -- name: create_journal
 INSERT INTO journal (
     one, gateway, epoch, generation, reason, boot, boot_id, carried_through,

@@ -42,10 +42,12 @@ class Salvage:
     """Rows found in the pages of a file nobody has open, sorted in a scratch file beside it.
 
     Damage of any kind only means fewer rows; nothing is raised because of it. `states` are what looks like
-    the row of facts of this gateway's epoch, the newest first. Use as a context manager.
+    the row of facts of this gateway's epoch, the newest first; `cut`: the file's end is missing. Use as a
+    context manager.
     """
 
     def __init__(self, path: Path, disk: FileSystem, gateway: str, epoch: int) -> None:
+        self.cut = False
         self._disk = disk
         self._scratch = path.with_name(path.name + ".salvage")
         disk.remove(self._scratch)
@@ -66,6 +68,7 @@ class Salvage:
                 for stale, rows in enumerate((pages.rows(), pages.stale_rows())):
                     found = ((seq, digest, stale, data) for seq, data, digest in rows)
                     self._sorted.executemany(QUERIES["salvage_row"], found)
+            self.cut = pages.cut
             return list(itertools.islice(pages.states(gateway, epoch), _STATES_MAX))
         finally:
             pages.close()

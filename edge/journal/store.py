@@ -121,7 +121,7 @@ class Store:
         if self._writer is not None:
             return self._writer
         writer = self._reopen()
-        checkpoint(writer)
+        _empty_log(writer)
         return writer
 
     def insert(self, rows: Sequence[Row]) -> None:
@@ -148,7 +148,7 @@ class Store:
             if saved or self._left_over(writer):
                 # Copying what is there into the main file writes and syncs it anew, and empties the WAL: what
                 # was read from a cache is then on the disk, and what was given up cannot come back.
-                checkpoint(writer)
+                _empty_log(writer)
             if saved:
                 return
         except (apsw.Error, OSError) as error:
@@ -370,6 +370,12 @@ def rows_after(connection: apsw.Connection, seq: int) -> Iterator[Row]:
     """Rows beyond `seq`, ascending."""
     rows: Any = connection.execute(QUERIES["entries"], (seq + 1, SEQ_MAX))
     return iter(rows)
+
+
+def _empty_log(writer: apsw.Connection) -> None:
+    """Checkpoint, so that not even a power cut brings the log back: SQLite does not sync that it is empty."""
+    checkpoint(writer)
+    writer.execute(QUERIES["begin_log_anew"])
 
 
 def checkpoint(connection: apsw.Connection) -> None:

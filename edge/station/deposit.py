@@ -37,12 +37,11 @@ from edge.station.arming import (
     Rules,
     captured,
     observed,
-    preset,
     released,
-    tared,
     voided,
     weigh,
 )
+from edge.station.at_plate import AtPlate, Opening, Taring, take_tare
 from edge.station.events import (
     NOTHING,
     Append,
@@ -89,18 +88,6 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """deposit.opened is on its way to the disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taring:
-    """scale.tared is on its way; `before` is the plate to go back to."""
-
-    before: Plate
-
-
-@dataclass(frozen=True, slots=True)
 class Recording:
     """A weighing is on its way; `before` is the plate to go back to, None if the scale had no part in it."""
 
@@ -134,23 +121,18 @@ class Saved:
     before: Plate | None
 
 
-@dataclass(frozen=True, slots=True)
-class Deposit:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deposit(AtPlate):
     """A visit. `seq` and `id` are those of its deposit.opened, 0 and empty until it is committed.
 
     `wall_ms` is the time of its last record.
     """
 
-    rules: Rules
     holder: Holder
-    plate: Plate
     phase: Phase = Phase.OPENING
-    seq: int = 0
-    id: str = ""
     offer: Offer | None = None
     saved: tuple[Saved, ...] = ()
     pending: Pending | None = None
-    message: Message | None = None
     steward: bytes | None = None
     wall_ms: int = 0
 
@@ -178,7 +160,7 @@ Step = tuple[Deposit, Effects]
 
 def begin(rules: Rules, plate: Plate, holder: Holder) -> Step:
     """Open a visit for somebody who was identified."""
-    state = Deposit(rules, holder, plate, pending=Opening())
+    state = Deposit(rules=rules, holder=holder, plate=plate, pending=Opening())
     return state, (Append((bodies.DepositOpened(holder.kind, holder.key),)),)
 
 
@@ -246,27 +228,12 @@ def _choose(state: Deposit, event: Choose | Done) -> Step:
 
 def _at_scale(state: Deposit, event: TarePressed | PresetTarePressed | Confirm | ManualEntered) -> Step:
     match event:
-        case TarePressed():
-            return _tare(state, tared(state.plate, event.view, state.rules))
-        case PresetTarePressed():
-            return _preset(state, preset(state.plate, event.mass_g)), NOTHING
+        case TarePressed() | PresetTarePressed():
+            return take_tare(state, event)
         case Confirm():
             return _confirm(state, weigh(state.plate, event.view, state.rules))
         case ManualEntered():
             return _enter(state, event)
-
-
-def _tare(state: Deposit, plate: Plate | Message) -> Step:
-    if isinstance(plate, Message):
-        return replace(state, message=plate), NOTHING
-    body = bodies.ScaleTared(state.rules.scale, plate.tare.mass_g)
-    return replace(state, plate=plate, pending=Taring(state.plate)), (Append((body,)),)
-
-
-def _preset(state: Deposit, plate: Plate | Message) -> Deposit:
-    if isinstance(plate, Message):
-        return replace(state, message=plate)
-    return replace(state, plate=plate)
 
 
 def _confirm(state: Deposit, capture: Capture | Message) -> Step:

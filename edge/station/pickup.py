@@ -34,7 +34,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
-from edge.station.arming import Capture, Plate, Rules, captured, observed, preset, released, tared, weigh
+from edge.station.arming import Capture, Plate, Rules, captured, observed, released, weigh
+from edge.station.at_plate import AtPlate, Opening, Taring, take_tare
 from edge.station.events import (
     NOTHING,
     Append,
@@ -78,22 +79,10 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """pickup.opened is on its way to the disk."""
-
-
-@dataclass(frozen=True, slots=True)
 class Scanning:
     """bin.scanned is on its way."""
 
     bin: str
-
-
-@dataclass(frozen=True, slots=True)
-class Taring:
-    """scale.tared is on its way; `before` is the plate to go back to."""
-
-    before: Plate
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +103,15 @@ class Closing:
 Pending = Opening | Scanning | Taring | Emptying | Closing
 
 
-@dataclass(frozen=True, slots=True)
-class Pickup:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pickup(AtPlate):
     """A pickup. `seq` and `id` are those of its pickup.opened, 0 and empty until it is committed."""
 
-    rules: Rules
     collector: Person
-    plate: Plate
     phase: Phase = Phase.OPENING
-    seq: int = 0
-    id: str = ""
     bin: str | None = None
     bins: tuple[BinLine, ...] = ()
     pending: Pending | None = None
-    message: Message | None = None
 
     @property
     def emptied(self) -> tuple[BinLine, ...]:
@@ -153,7 +137,7 @@ Step = tuple[Pickup, Effects]
 
 def begin(rules: Rules, plate: Plate, collector: Person) -> Step:
     """Open a pickup for a collector whose card was verified."""
-    state = Pickup(rules, collector, plate, pending=Opening())
+    state = Pickup(rules=rules, collector=collector, plate=plate, pending=Opening())
     return state, (Append((bodies.PickupOpened(collector.serial),)),)
 
 
@@ -224,27 +208,12 @@ def _cancel(state: Pickup) -> Step:
 
 def _at_bin(state: Pickup, event: TarePressed | PresetTarePressed | Confirm | Estimate) -> Step:
     match event:
-        case TarePressed():
-            return _tare(state, tared(state.plate, event.view, state.rules))
-        case PresetTarePressed():
-            return _preset(state, preset(state.plate, event.mass_g)), NOTHING
+        case TarePressed() | PresetTarePressed():
+            return take_tare(state, event)
         case Confirm():
             return _weigh(state, weigh(state.plate, event.view, state.rules))
         case Estimate():
             return _estimate(state, event.net_g)
-
-
-def _tare(state: Pickup, plate: Plate | Message) -> Step:
-    if isinstance(plate, Message):
-        return replace(state, message=plate), NOTHING
-    body = bodies.ScaleTared(state.rules.scale, plate.tare.mass_g)
-    return replace(state, plate=plate, pending=Taring(state.plate)), (Append((body,)),)
-
-
-def _preset(state: Pickup, plate: Plate | Message) -> Pickup:
-    if isinstance(plate, Message):
-        return replace(state, message=plate)
-    return replace(state, plate=plate)
 
 
 def _weigh(state: Pickup, capture: Capture | Message) -> Step:

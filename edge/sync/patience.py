@@ -26,21 +26,31 @@ class Patience:
 
     def __init__(self, least_s: float) -> None:
         self._least_s = least_s
+        self._opened_s = 0.0
         self._silences_s: deque[float] = deque(maxlen=_ANSWERS_KEPT)
         self._doublings = 0
 
     @property
     def silence_s_max(self) -> float:
         """How long nothing may move although something should."""
-        known_s = _SPARE * statistics.median(self._silences_s or (0.0,))
-        return max(self._least_s, min(max(self._least_s, known_s) * 2.0**self._doublings, SILENCE_S_MAX))
+        return max(self._least_s, min(self._learnt_s * 2.0**self._doublings, SILENCE_S_MAX))
+
+    @property
+    def _learnt_s(self) -> float:
+        usual_s = statistics.median(self._silences_s or (0.0,))
+        return max(self._least_s, _SPARE * usual_s, self._opened_s)
 
     def opened(self, took_s: float) -> None:
-        """The road was opened: over a broker that takes three answers or more, one after the other."""
-        self._silences_s.append(took_s / _SPARE)
+        """The road was opened: over a broker that takes three answers or more, over HTTPS none."""
+        self._opened_s = took_s
 
     def answered(self, silent_s: float) -> None:
-        """A frame was acknowledged; while it was under way nothing moved for so long at most."""
+        """A frame was acknowledged; while it was under way nothing moved for so long at most.
+
+        An answer that only a trial waited for shows that what was learnt holds no longer.
+        """
+        if silent_s > self._learnt_s:
+            self._silences_s.clear()
         self._silences_s.append(silent_s)
         self._doublings = 0
 

@@ -271,15 +271,17 @@ class Sync:
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Full jitter above a floor, or what the breakers ask for; a retry that the budget cannot pay waits
-        for them. Going over to another road is no retry.
+        for them. Going over to another road is no retry, nor is the trial after a rest, which is enough.
         """
         error = state.outcome.exception() if state.outcome else None
         if self._another_road():
             return self._uniform(0, _RETRY_MIN_S)
+        now_s = self._wiring.clock.monotonic()
+        rest_s = min((lane.rest_s(now_s) for lane in self._lanes), default=_RETRY_MAX_S)
+        if rest_s > 0:
+            return rest_s * self._uniform(1.0, 1.2)
         most_s = min(_RETRY_MAX_S, _RETRY_MIN_S + 2.0 ** min(state.attempt_number - 1, _DOUBLINGS_MAX))
         jitter_s = self._uniform(_RETRY_MIN_S, most_s)
-        if isinstance(error, AllRoadsClosed | BreakerOpen):
-            return error.retry_after_s * self._uniform(1.0, 1.2)
         if not self._budget.spend(timed_out=isinstance(error, LinkStalled)):
             return max(jitter_s, self._lanes[0].breaker.settings.open_s)
         return jitter_s

@@ -16,7 +16,8 @@ from edge.sync.roads import RoadName
 from protocol.bundle import Access, write_bundle
 from protocol.codes import new_gateway_code
 from protocol.enrolment import open_enrolment
-from tests.edge.directory.signing_cloud import Cloud, HandClock
+from tests.edge.directory.signing_cloud import Cloud
+from tests.edge.hand_clock import HandClock
 from tests.edge.sync.conftest import GATEWAY
 from tests.edge.sync.tls_broker import Papers
 

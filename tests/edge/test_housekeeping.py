@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ async def test_records_that_a_repair_in_use_could_not_save_are_told_once(
         await home.keeping.round()
         await home.keeping.round()
     assert home.alarms == {"journal.lost": 1}
-    assert "1 records could not be salvaged" in caplog.text
+    assert "1 records are known to be missing" in caplog.text
 
 
 async def test_what_was_lost_before_a_start_is_told_before_anything_else(home: Home) -> None:
@@ -118,6 +119,16 @@ async def test_what_was_lost_before_a_start_is_told_before_anything_else(home: H
     home.open()
     home.keeping.tell_damage()
     assert home.alarms == {"journal.lost": 1}
+
+
+async def test_a_file_that_lost_its_end_is_an_alarm_although_nobody_can_count(home: Home) -> None:
+    visits(home.journal.journal, 20)
+    path = home.site.folder / f"{home.journal.epoch:016x}.journal"
+    await home.journal.close()
+    os.truncate(path, path.stat().st_size - 9000)
+    home.open()
+    home.keeping.tell_damage()
+    assert (home.alarms, home.journal.journal.birth.unproven) == ({"journal.damaged": 1}, True)
 
 
 async def test_every_removed_piece_of_evidence_is_told(home: Home) -> None:

@@ -13,7 +13,7 @@ from edge.journal import AsyncJournal, Journal
 from edge.timekeeping import Timekeeper
 from protocol.bodies import Body, ClockHeard, ClockSynced
 from protocol.records import ClockQuality
-from tests.edge.directory.signing_cloud import HandClock
+from tests.edge.hand_clock import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

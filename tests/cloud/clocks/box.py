@@ -12,30 +12,15 @@ from protocol import VERSION
 from protocol.bodies import ClockSynced, DocumentApplied, WeighingVoided
 from protocol.frames import ClockSample, Frame, build_frame
 from protocol.records import ClockQuality, Record, encode_record
+from tests.cloud.hand_clock import NOW_MS
 from tests.cloud.ingest.gateway import Gateway
 
 if TYPE_CHECKING:
     from protocol.bodies import Body
+    from tests.cloud.hand_clock import CloudClock
     from tests.cloud.ingest.conftest import Site
 
-NOW_MS = 1_790_000_000_000  # September 2026: what it really is when a test begins
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-
-
-@dataclass(slots=True)
-class CloudClock:
-    """The cloud's clock, moved by hand; only `monotonic` and `sleep` are the machine's."""
-
-    now_ms: int = NOW_MS
-
-    def monotonic(self) -> float:
-        return self.now_ms / 1000
-
-    def wall_ms(self) -> int:
-        return self.now_ms
-
-    async def sleep(self, seconds: float) -> None:
-        self.now_ms += int(seconds * 1000)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ import pytest
 from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
 from cloud.kit.keyring import Keyring
-from tests.cloud.clocks.box import Box, CloudClock, Drop
+from tests.cloud.clocks.box import Box, Drop
+from tests.cloud.hand_clock import CloudClock
 from tests.cloud.ingest.conftest import Site
 from tests.cloud.ingest.gateway import add_catalog, add_gateway
 

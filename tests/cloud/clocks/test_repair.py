@@ -15,7 +15,8 @@ from cloud.worker.times import Times
 from protocol.bodies import ClockHeard, RecordCarried
 from protocol.documents import document_digest
 from protocol.records import ClockQuality
-from tests.cloud.clocks.box import DAY_MS, HOUR_MS, Box, CloudClock, clocks, repair_all, times
+from tests.cloud.clocks.box import DAY_MS, HOUR_MS, Box, clocks, repair_all, times
+from tests.cloud.hand_clock import CloudClock
 from tests.cloud.ingest.gateway import add_catalog
 
 if TYPE_CHECKING:

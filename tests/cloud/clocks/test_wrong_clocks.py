@@ -9,7 +9,8 @@ import pytest
 from cloud.custody.service import Custody
 from protocol.bodies import BinEstimated, CustodyHandedOver, PickupOpened
 from protocol.records import ClockQuality
-from tests.cloud.clocks.box import DAY_MS, NOW_MS
+from tests.cloud.clocks.box import DAY_MS
+from tests.cloud.hand_clock import NOW_MS
 from tests.cloud.ingest.gateway import WALL_MS, add_catalog, serial_of
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import secrets
@@ -401,6 +402,8 @@ async def test_records_of_unknown_kind_are_tried_again_at_every_start(site: Site
     async with Ingest(PostgresStorage(site.url), site.keyring, SystemClock(), secrets.token_bytes) as started:
         site.gateway.visit()
         await started.submit(site.gateway.frame(), "https", None)
-    assert site.balance(PSEUDONYM) == 12_700
+        async with asyncio.timeout(30):
+            while site.balance(PSEUDONYM) != 12_700:
+                await asyncio.sleep(0.01)
     assert site.held() == [(3, "record.unknown_kind")]
     assert site.rows("SELECT decided_by FROM quarantine WHERE state = 'retried'") == [("upgrade",)]

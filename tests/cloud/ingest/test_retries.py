@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING
 
+import cbor2
 import psycopg
 
+from cloud.ingest.postgres import PostgresStorage
+from cloud.ingest.service import Ingest
+from cloud.kit.clock import SystemClock
 from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
 
 if TYPE_CHECKING:
@@ -74,3 +79,23 @@ async def test_a_retry_that_postgres_makes_give_way_is_done_again(site: Site) ->
         other.commit()
     assert await retrying == {held: None}
     assert site.balance(PSEUDONYM) == 12_700
+
+
+async def test_a_quarantine_full_of_what_no_version_knows_keeps_nobodys_weighing_waiting(site: Site) -> None:
+    """Each start tries them again. Whoever weighs meanwhile is credited meanwhile."""
+    site.write(
+        "INSERT INTO quarantine (id, gateway_id, epoch, seq, code, message, data)"
+        " SELECT gen_random_uuid(), 'ktm-drop-01', 5, n, 'record.unknown_kind', '', %s"
+        " FROM generate_series(1, 50) n",
+        cbor2.dumps([99, 3, 3, 1, 1, 7, []]),
+    )
+    site.gateway.visit()
+    with psycopg.connect(site.url) as other:
+        other.execute("SELECT FROM quarantine WHERE seq = 50 FOR UPDATE")
+        async with Ingest(
+            PostgresStorage(site.url), site.keyring, SystemClock(), secrets.token_bytes
+        ) as started:
+            await until(lambda: site.one(WAITERS) >= 1)  # the site's own may have just begun
+            reply = await started.submit(site.gateway.frame(), "https", None)
+    assert reply.ack is not None
+    assert site.balance(PSEUDONYM) == 12_000

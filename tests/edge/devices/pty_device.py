@@ -1,10 +1,15 @@
 """A device at the far end of a real pseudo-terminal, reachable by a stable symlink that can be unplugged."""
 
+from __future__ import annotations
+
+import asyncio
+import contextlib
 import os
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 
 class PtyDevice:
@@ -54,3 +59,34 @@ async def until(
         step()
         await asyncio.sleep(0.01)
     return now_s() - began_s
+
+
+class Bench(Protocol):
+    """A driver under test and the device at its far end."""
+
+    device: PtyDevice
+
+    @property
+    def driver(self) -> Driver: ...
+
+
+class Driver(Protocol):
+    """What runs until it is cancelled."""
+
+    async def run(self) -> None: ...
+
+
+BenchType = TypeVar("BenchType", bound=Bench)
+
+
+@contextlib.asynccontextmanager
+async def running(bench: BenchType) -> AsyncIterator[BenchType]:
+    """The bench with its driver at work; afterwards the device is unplugged."""
+    task = asyncio.create_task(bench.driver.run())
+    try:
+        yield bench
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        bench.device.unplug()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from edge.devices.readings import ScaleView, Status
 from edge.devices.scales import driver as driver_module
 from edge.devices.scales.driver import ScaleDriver
 from edge.errors import ConfigError
-from tests.edge.devices.pty_device import PtyDevice, until
+from tests.edge.devices.pty_device import PtyDevice, running, until
 
 CLOCK = SystemClock()
 FRAME_12_340_G = bytes.fromhex("02 2c 30 20 20 20 31 32 33 34 20 20 20 20 20 30 0d 1b")
@@ -44,18 +44,6 @@ class Bench:
 @pytest.fixture
 def link(tmp_path: Path) -> Path:
     return tmp_path / "scale"
-
-
-@contextlib.asynccontextmanager
-async def running(bench: Bench) -> AsyncIterator[Bench]:
-    task = asyncio.create_task(bench.driver.run())
-    try:
-        yield bench
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        bench.device.unplug()
 
 
 async def test_a_scale_missing_at_start_is_a_visible_state_and_is_found_later(link: Path) -> None:

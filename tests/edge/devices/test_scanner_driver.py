@@ -1,8 +1,6 @@
 """The scanner driver on real pseudo-terminals: missing at start, unplugged, partial codes, tags."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from edge.config import ScannerSettings
 from edge.devices.events import Attached, DeviceEvent, HealthChanged, Scan, ScanFault
 from edge.devices.scanners.driver import ScannerDriver
 from edge.devices.scanners.line.frames import Terminator
-from tests.edge.devices.pty_device import PtyDevice, until
+from tests.edge.devices.pty_device import PtyDevice, running, until
 
 CLOCK = SystemClock()
 
@@ -33,18 +31,6 @@ class Bench:
 
     def health(self) -> str:
         return self.driver.view(CLOCK.monotonic()).health
-
-
-@contextlib.asynccontextmanager
-async def running(bench: Bench) -> AsyncIterator[Bench]:
-    task = asyncio.create_task(bench.driver.run())
-    try:
-        yield bench
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        bench.device.unplug()
 
 
 def line_bench(tmp_path: Path, terminator: Terminator = "cr") -> Bench:

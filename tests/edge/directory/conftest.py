@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.edge.directory.signing_cloud import Cloud, HandClock
+from tests.edge.directory.signing_cloud import Cloud
+from tests.edge.hand_clock import HandClock
 
 
 @pytest.fixture

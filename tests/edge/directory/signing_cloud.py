@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from protocol.cose import SigningKey
 from protocol.documents import (
     CatalogBody,
@@ -15,34 +13,9 @@ from protocol.documents import (
     RevocationsBody,
     build_document,
 )
-from protocol.records import ClockQuality
+from tests.edge.hand_clock import NOW_MS
 
-NOW_MS = 1_780_000_000_000
 DAY_S = 86_400
-
-
-@dataclass
-class HandClock:
-    """A clock that stands until it is moved."""
-
-    wall: int = NOW_MS
-    mono: int = 5_000
-    worth: ClockQuality = ClockQuality.SYNCED
-
-    def monotonic(self) -> float:
-        return self.mono / 1000
-
-    def mono_ms(self) -> int:
-        return self.mono
-
-    def wall_ms(self) -> int:
-        return self.wall
-
-    def quality(self) -> ClockQuality:
-        return self.worth
-
-    async def sleep(self, seconds: float) -> None:
-        self.mono += int(seconds * 1000)
 
 
 class Cloud:

@@ -18,7 +18,8 @@ from protocol.cose import SigningKey
 from protocol.documents import CatalogBody, KeyUse, Material, build_document, document_digest
 from protocol.errors import DocumentError, ProtocolError, SignatureError
 from protocol.records import ClockQuality
-from tests.edge.directory.signing_cloud import DAY_S, NOW_MS, Cloud, HandClock
+from tests.edge.directory.signing_cloud import DAY_S, Cloud
+from tests.edge.hand_clock import NOW_MS, HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,7 +222,8 @@ _APPLIER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.edge.directory.signing_cloud import Cloud, HandClock
+from tests.edge.directory.signing_cloud import Cloud
+from tests.edge.hand_clock import HandClock
 from edge.directory import Directory
 cloud = Cloud()
 directory = Directory.open(Path(sys.argv[1]), cloud.root.public, HandClock())

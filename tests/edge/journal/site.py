@@ -20,7 +20,9 @@ from protocol.bodies import (
     TareKind,
     WeighingRecorded,
 )
-from protocol.records import ClockQuality, genesis_digest, next_digest
+from protocol.records import genesis_digest, next_digest
+from tests.edge import hand_clock
+from tests.edge.hand_clock import HandClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,34 +31,10 @@ if TYPE_CHECKING:
     from protocol.bodies import Body
 
 GATEWAY = "ktm-drop-01"
-NOW_MS = 1_780_000_000_000
+NOW_MS = hand_clock.NOW_MS
 BOOT = "8f0a51ce-0000-4000-8000-000000000001"
 DAY_MS = 86_400_000
 SMALL = JournalSettings(ballast_bytes=0, free_bytes_min=0)
-
-
-@dataclass
-class HandClock:
-    """A clock that stands until it is moved."""
-
-    wall: int = NOW_MS
-    mono: int = 5_000
-    worth: ClockQuality = ClockQuality.SYNCED
-
-    def monotonic(self) -> float:
-        return self.mono / 1000
-
-    def mono_ms(self) -> int:
-        return self.mono
-
-    def wall_ms(self) -> int:
-        return self.wall
-
-    def quality(self) -> ClockQuality:
-        return self.worth
-
-    async def sleep(self, seconds: float) -> None:
-        self.mono += int(seconds * 1000)
 
 
 @dataclass

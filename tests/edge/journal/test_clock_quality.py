@@ -9,7 +9,8 @@ import pytest
 
 from protocol.bodies import ScaleZeroed
 from protocol.records import ClockQuality
-from tests.edge.journal.site import HandClock, Site
+from tests.edge.hand_clock import HandClock
+from tests.edge.journal.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable

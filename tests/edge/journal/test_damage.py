@@ -149,6 +149,28 @@ def test_large_records_that_spill_over_pages_are_salvaged_too(site: Site) -> Non
     journal.close()
 
 
+@pytest.mark.parametrize(("at", "value"), [(6, 8), (4, 1), (1, 2)])
+def test_a_weighing_is_not_lost_when_its_page_tells_its_own_content_wrong(
+    site: Site, at: int, value: int
+) -> None:
+    """Where it begins, how many rows it has, what is free in it: the next append would write over a row."""
+    rows = written(site, 4)
+    path = site.journal_file()
+    spoil(path, path.read_bytes().find(rows[2]) // 4096 * 4096 + at, value)
+    journal = site.open()
+    saved = journal.append(weighing(), weighing())
+    assert (journal.birth.reason, journal.birth.lost) == ("damaged", 0)
+    assert [entry.seq for entry in saved] == [13, 14]
+    assert {body.seq: body.data for body in inside(journal)} == rows
+    journal.close()
+
+
+def inside(journal: Journal) -> list[RecordCarried]:
+    """What is carried."""
+    bodies = [entry.record.body for entry in journal.entries()]
+    return [body for body in bodies if isinstance(body, RecordCarried)]
+
+
 def test_damage_inside_the_wal_is_noticed_although_sqlite_reads_past_it(site: Site) -> None:
     journal = site.open()
     visits(journal, 40)

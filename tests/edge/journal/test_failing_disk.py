@@ -17,20 +17,20 @@ from edge.journal.filesystem import FileSystem, OpenFile
 from edge.journal.opening import Site as Place
 from edge.journal.opening import examine_all, next_epoch
 from protocol.bodies import GatewayStopped
+from tests.edge.hand_clock import HandClock
 from tests.edge.journal.site import (
     BOOT,
     DAY_MS,
     GATEWAY,
     NOW_MS,
     SMALL,
-    HandClock,
     Site,
     crash,
     visits,
     weighing,
 )
 from tests.proof.disk.disk import Disk, Fault
-from tests.proof.disk.image import Image
+from tests.proof.disk.image import Image, Kept
 from tests.proof.disk.promise import held
 from tests.proof.disk.states import make
 
@@ -286,3 +286,26 @@ def test_a_ballast_that_a_disk_refuses_is_set_aside_later(tmp_path: Path, record
     journal.append(weighing())
     assert (tmp_path / "ballast").stat().st_size == 4096
     journal.close()
+
+
+def test_a_refused_weighing_is_not_credited_beside_its_repetition_when_the_power_fails_next(
+    tmp_path: Path, recorded: Disk
+) -> None:
+    """That the log was emptied of it was not synced yet, while its content was, on the way."""
+    image = Image()
+    recorded.on_event = image.take
+    journal = opened(tmp_path, recorded)
+    journal.append(weighing())
+    journal.acknowledge(1, NOW_MS)
+    shown = held(journal)
+    faults = [Fault.EIO]
+    recorded.fault = lambda operation, _: faults.pop() if operation == "sync" and faults else None
+    with pytest.raises(JournalError) as caught:
+        journal.append(weighing())
+    assert (caught.value.code, faults) == ("journal.failed", [])
+    left = tmp_path / "left"
+    make(left, image.state(Kept(0)))
+    after = Site(left).open()
+    assert held(after) == shown
+    after.close()
+    crash(journal)

@@ -16,7 +16,8 @@ from edge.journal.filesystem import FileSystem, OpenFile
 from edge.journal.wal import wal_frames
 from protocol.bodies import GatewayStopped
 from protocol.records import genesis_digest
-from tests.edge.journal.site import BOOT, GATEWAY, NOW_MS, SMALL, HandClock, Site, crash, sql, visits
+from tests.edge.hand_clock import NOW_MS, HandClock
+from tests.edge.journal.site import BOOT, GATEWAY, SMALL, Site, crash, sql, visits
 from tests.edge.journal.test_damage import carried, spoil_row
 from tests.proof.disk.disk import Disk, Fault
 from tests.proof.disk.promise import held

@@ -18,7 +18,7 @@ from edge.sync.roads import BrokerUnknown, CertificateRefused, RoadError, RoadRe
 from protocol.bundle import Broker
 from protocol.records import ClockQuality
 from protocol.status import Status
-from tests.edge.directory.signing_cloud import HandClock
+from tests.edge.hand_clock import HandClock
 from tests.edge.sync.conftest import GATEWAY
 from tests.edge.sync.harness import DEADLINE_S, cloud_answer, mqtt, syncing, until, web
 from tests.edge.sync.tls_broker import Papers, TlsBroker

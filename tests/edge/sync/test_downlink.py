@@ -19,7 +19,8 @@ from edge.sync.roads import DocumentArrived, ManifestArrived, PartArrived
 from protocol.bodies import DocumentApplied
 from protocol.documents import ManifestBody, ManifestEntry, build_document, document_digest, split_document
 from protocol.topics import Lane, document_topic, lane_filter
-from tests.edge.directory.signing_cloud import NOW_MS, Cloud
+from tests.edge.directory.signing_cloud import Cloud
+from tests.edge.hand_clock import NOW_MS
 from tests.edge.sync.conftest import GATEWAY
 from tests.edge.sync.harness import DEADLINE_S, cloud_answer, mqtt, syncing, until, web
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.edge.sync.tls_broker import TlsBroker
 
 QUICK = BreakerSettings(timeout_s=0.3, outcomes_min=2, open_s=0.5)
-"""The figures of a tenth, so that an answer that takes half a second stands for one of five."""
-FAR = Weather(latency_s=(0.25, 0.25))
+"""A tenth of the figures, so that an answer that takes a second stands for one of ten."""
+FAR = Weather(latency_s=(0.5, 0.5))
 
 
 async def test_weighings_are_not_kept_for_ever_when_every_answer_of_the_broker_takes_longer_than_the_limit(
@@ -47,7 +47,7 @@ async def test_weighings_are_not_kept_for_ever_when_every_answer_of_the_web_take
             async with syncing(gateway, HttpsRoad(near, GATEWAY), settings=QUICK) as sync:
                 await until(lambda: gateway.journal.acked == 100)
                 assert sync.lanes[0].breaker.state == "closed"
-                assert sync.lanes[0].breaker.snapshot()["opened_total"] <= 3
+                assert sync.lanes[0].breaker.snapshot()["opened_total"] >= 2
     assert gateway.delivered == await gateway.journal.read(1, 1 << 20)
 
 
@@ -125,6 +125,24 @@ def test_trials_that_find_nothing_double_it_until_something_is_heard() -> None:
     assert set(limits_s[3:]) == {30.0}
     patience.answered(0.5)
     assert patience.silence_s_max == 3.0
+
+
+def test_a_link_that_is_led_over_a_satellite_from_now_on_is_believed_at_its_first_answer() -> None:
+    patience = Patience(3.0)
+    for _ in range(100):
+        patience.answered(0.1)
+    patience.longer()
+    patience.answered(5.0)
+    assert patience.silence_s_max == 15.0
+
+
+def test_a_road_that_opens_at_once_says_nothing_of_its_answers() -> None:
+    """Over HTTPS nothing is waited for: each new session would forget how long answers take."""
+    patience = Patience(3.0)
+    patience.answered(5.0)
+    for _ in range(100):
+        patience.opened(0.0)
+    assert patience.silence_s_max == 15.0
 
 
 def test_a_breaker_with_a_longer_limit_than_ours_keeps_it() -> None:

@@ -12,7 +12,7 @@ from cloud.kit.authority import SERVER_NAME, Authority
 from edge.errors import ConfigError
 from edge.sync.trust import Trust
 from protocol.records import ClockQuality
-from tests.edge.directory.signing_cloud import HandClock
+from tests.edge.hand_clock import HandClock
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import socket
 from contextlib import AbstractAsyncContextManager
@@ -92,6 +93,19 @@ async def test_a_road_that_works_does_not_wait_for_the_better_one_that_failed(ga
         await until_through(gateway, clock, [broken, web_road], seed)
         assert len(broken.tries_s) == 5
         assert web_road.tries_s[0] - broken.tries_s[-1] <= 1.0
+
+
+async def test_a_road_that_was_down_for_an_hour_is_tried_as_soon_as_its_breaker_rests_no_more(
+    gateway: Gateway,
+) -> None:
+    """The waits between tries went on growing beside the breakers' rests: to a minute and a half in all."""
+    for seed in range(50):
+        clock = SteppedClock()
+        road = RoadDown(RoadName.MQTT, clock, up_s=clock.now_s + 3_600.0)
+        await until_through(gateway, clock, [road], seed)
+        waits_s = [late - early for early, late in itertools.pairwise(road.tries_s[4:])]
+        assert min(waits_s) >= 30.0
+        assert max(waits_s) <= 36.0
 
 
 async def test_what_is_delivered_pays_for_later_retries(gateway: Gateway) -> None:

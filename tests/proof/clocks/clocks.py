@@ -110,6 +110,7 @@ CLOCKS = Row(
         "cloud/ledger",
         "cloud/weighings",
         "cloud/worker/times.py",
+        "tests/cloud/hand_clock.py",
         "tests/edge/station/bench.py",
         "tests/proof/clocks",
     ),

@@ -22,6 +22,7 @@ from cloud.weighings.service import Weighings
 from cloud.worker.times import Times
 from protocol.cose import SigningKey
 from protocol.documents import CatalogBody, Name, build_document, document_digest
+from tests.cloud.hand_clock import CloudClock
 from tests.edge.station.bench import (
     CARD_KEY,
     DOCUMENT_KEY,
@@ -46,22 +47,6 @@ _DATABASE = "clocks"
 _KEYRING = Keyring(ROOT_KEY, SigningKey.from_seed(b"a" * 32), DOCUMENT_KEY, CARD_KEY)
 
 
-@dataclass(slots=True)
-class HandClock:
-    """The cloud's clock."""
-
-    now_ms: int = NOW_MS
-
-    def monotonic(self) -> float:
-        return self.now_ms / 1000
-
-    def wall_ms(self) -> int:
-        return self.now_ms
-
-    async def sleep(self, seconds: float) -> None:
-        self.now_ms += int(seconds * 1000)
-
-
 @dataclass(frozen=True, slots=True)
 class Time:
     """When a weighing was, as the cloud knows it: UTC milliseconds, and seconds of error (None: unknown)."""
@@ -82,7 +67,7 @@ class Cloud:
 
     url: str
     engine: AsyncEngine
-    clock: HandClock
+    clock: CloudClock
     ingest: Ingest
     times: Times
 
@@ -195,7 +180,7 @@ class Postgres:
                 "INSERT INTO gateway_keys (key_id, gateway_id, public_key) VALUES (%s, %s, %s)",
                 (key.key_id, GATEWAY, key.public),
             )
-        engine, clock = create_engine_for(url), HandClock()
+        engine, clock = create_engine_for(url), CloudClock(NOW_MS)
         try:
             async with Ingest(PostgresStorage(url), _KEYRING, clock, secrets.token_bytes) as ingest:
                 yield Cloud(url, engine, clock, ingest, Times(engine, Clocks(_new_id), clock))

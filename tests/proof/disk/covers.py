@@ -18,6 +18,7 @@ COVERS = (
     "protocol/records.py",
     "protocol/topics.py",
     "protocol/__init__.py",
+    "tests/edge/hand_clock.py",
     "tests/edge/journal/site.py",
     "tests/proof/disk",
 )

@@ -24,7 +24,8 @@ from edge.config import JournalSettings
 from edge.errors import JournalError
 from edge.journal import Journal
 from protocol.bodies import GatewayStopped
-from tests.edge.journal.site import BOOT, DAY_MS, GATEWAY, NOW_MS, HandClock, weighing
+from tests.edge.hand_clock import NOW_MS, HandClock
+from tests.edge.journal.site import BOOT, DAY_MS, GATEWAY, weighing
 from tests.proof.disk.disk import Disk, Fault
 from tests.proof.disk.image import Sync, Write
 from tests.proof.disk.promise import Promise, acknowledged, held, unsent

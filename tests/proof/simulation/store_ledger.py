@@ -66,13 +66,18 @@ def _move(tables: Tables, account: UUID, amount: int) -> None:
 
 
 def reverse(tables: Tables, weighing: UUID, row: WeighedRow) -> None:
-    """Take back what a weighing was credited: from its holder or their heir, then from what they owe."""
+    """Take back what a weighing was credited: from its holder or their heir, then from what they owe.
+
+    Of a holding with an heir, what came after that is taken from the holding itself.
+    """
     if not row.points:
         return
     if row.pending:
         transfer(tables, _void_of(weighing, row))
         return
-    account = tables.accounts[row.account].heir or row.account
+    account, heir = row.account, tables.accounts[row.account].heir
+    if heir is not None and tables.accounts[account].balance < row.points:
+        account = heir
     held = tables.accounts[account]
     covered = min(row.points, held.balance)
     if covered:
@@ -105,7 +110,7 @@ def claim(tables: Tables, claim_hash: bytes, pseudonym: bytes) -> int:
     if found.citizen is not None:
         if found.citizen != citizen:
             raise LedgerError("this code was claimed already", code="claim.taken")
-        return 0
+        return inherit(tables, found.account, pseudonym)
     tables.claims[claim_hash] = ClaimRow(found.account, found.deposit, citizen)
     tables.tell(
         "deposit.claimed", claim_hash.hex(), citizen=str(citizen), deposit=_text_or_none(found.deposit)
@@ -148,6 +153,10 @@ def release(tables: Tables, weighings: Sequence[UUID]) -> int:
         )  # fmt: skip
     for account, source in settled:
         settle(tables, account, source)
+    for account in sorted({row.account for _, row in done if row.points}):
+        heir = tables.accounts[account].heir
+        if heir is not None:
+            inherit(tables, account, tables.accounts[heir].key)
     return sum(row.points > 0 for _, row in done)
 
 
@@ -160,6 +169,11 @@ def withdraw(tables: Tables, weighings: Sequence[UUID]) -> int:
     done = _decide(tables, weighings, void)
     for weighing, row in done:
         tables.weighings[weighing.bytes] = row._replace(voided=weighing)
+        tables.kilos[row.party, row.material] -= row.net_g
+        tables.tell(
+            "weighing.voided", str(weighing), account=str(row.account), points=row.points,
+            net_g=row.net_g, material=row.material,
+        )  # fmt: skip
     return sum(row.points > 0 for _, row in done)
 
 
