@@ -97,11 +97,10 @@ class Stories:
         command("reloop-cloud", "gateway", "revoke", site.name, environment=cloud)
         at_commit = site.status()["acked"]
         self.acked[site.name] = at_commit
-        wait_until(lambda: site.status()["road"] != "mqtt", OUT_S, "its session is dropped")
+        wait_until(lambda: _is_refused(site), OUT_S, "it is thrown out, knocks again and is refused")
         self.figures[figure] = round(time.monotonic() - begun, 1)
         if self.figures[figure] > OUT_S:
             self._broken(site.name, f"thrown out after {self.figures[figure]} s")
-        wait_until(lambda: _is_refused(site), _WAIT_S, "it knocks again and is refused")
         wait_until(lambda: site.status()["backlog"] >= 3, _WAIT_S, "people weigh there afterwards")
         watched = time.monotonic() + AFTERWARDS_S
         while time.monotonic() < watched and site.status()["road"] != "mqtt":
