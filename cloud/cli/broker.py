@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cloud.cli.console import fail, say, settings
+from cloud.cli.console import fail, settings
 from cloud.config import INSIDE_PORT, PUBLIC_PORT
 from cloud.errors import CloudError, ConfigError
 from cloud.kit.authority import Authority
@@ -48,7 +48,8 @@ def configure(  # noqa: PLR0917 - options, given by name
     """Write mosquitto.conf, certificates, access rules and the revocation list. Needs no database.
 
     Makes the certificate authority in RELOOP_DATA_DIR if there is none. Running it again keeps the
-    revocation list and a server certificate that is still good.
+    revocation list and a server certificate that is still good. Let mosquitto have more open files than
+    connections (systemd: LimitNOFILE), and give its process id in RELOOP_BROKER_PID_FILE.
 
     Example: reloop-cloud broker configure --folder /etc/reloop/broker --user mosquitto
 
@@ -61,10 +62,9 @@ def configure(  # noqa: PLR0917 - options, given by name
         fail(error.code, str(error))
     except OSError as error:
         fail("broker.folder", f"{folder} cannot be written ({error})")
-    say(f"Wrote {folder}. Now run: mosquitto -c {folder.absolute()}/mosquitto.conf")
-    say(
-        f"and the cloud with RELOOP_BROKER_DIR={folder.absolute()} RELOOP_MQTT_URL=mqtts://127.0.0.1:{inside_port}"
-    )
+    typer.echo(f"Wrote {folder}. Now run:\n  mosquitto -c {folder.absolute()}/mosquitto.conf", err=True)
+    variables = f"RELOOP_BROKER_DIR={folder.absolute()} RELOOP_MQTT_URL=mqtts://127.0.0.1:{inside_port}"
+    typer.echo(f"and the cloud with:\n  {variables}", err=True)
 
 
 def _configure(path: Path, doors: Doors, user: str) -> None:
