@@ -46,7 +46,6 @@ async def claim_gateway(given: ClaimGiven, request: Request, gateways: Service, 
         return _access(await gateways.claim(connection, given.code, *offer))
 
     answer = await work.do("claim", given, act)
-    await request.app.state.gateways_changed()
     answer.headers.update(headers)
     return answer
 
