@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _GRACE_S = 5
 _BACKLOG = 512
+_KEEP_ALIVE_S = 35
+"""Longer than a gateway waits for an answer: over a satellite its next request is on its way for so long, and
+must not meet a connection that was closed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ class _Services:
             server_header=False,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=_KEEP_ALIVE_S,
         )
         return _Server(config)
 

@@ -97,8 +97,16 @@ class EmbeddedPostgres:
     def start(self) -> str:
         """Make the cluster if need be, start or attach, wait until it answers; return `url`.
 
-        Raises DatabaseError with the server's last words if it does not come up.
+        Raises DatabaseError with the server's last words if it does not come up; nothing of ours runs then.
         """
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self.url
+
+    def _start(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._own():
@@ -108,13 +116,11 @@ class EmbeddedPostgres:
             self._end_orphan()
             _give(self.cluster)
             self._launch()
-            atexit.register(
-                self.stop
-            )  # whatever ends this process by an error must not leave a server behind
+            # Whatever ends this process by an error must not leave a server behind.
+            atexit.register(self.stop)
             self._watch = threading.Thread(target=self._keep, name="postgres-watch", daemon=True)
             self._watch.start()
         self._wait_ready()
-        return self.url
 
     def stop(self) -> None:
         """Stop the server if it is ours: fast shutdown, then by force at the deadline."""

@@ -83,11 +83,11 @@ class Row:
 
     `split(count, seed)` gives tasks; `run(task, tick)` runs one, in any process; `replay(key)` runs the case
     of a violation again. `covers`: folders and files on which the result depends; while none of them changes
-    the result stands. That is all it imports and all that runs in processes it starts, but not the frame
-    (this file, the runner, the scorecard and its command line): the frame carries cases to processes and adds
-    up what they found, it decides neither what a case is nor whether a promise was broken. `shallow` and
-    `deep` are the counts by name. `at_once`: tasks that may run side by side, None for as many as there are
-    cores (rows of real processes say how many they bear).
+    (tests in them aside) the result stands. That is all it imports and all that runs in processes it starts,
+    but not the frame (this file, the runner, the scorecard and its command line): the frame carries cases to
+    processes and adds up what they found, it decides neither what a case is nor whether a promise was broken.
+    `shallow` and `deep` are the counts by name. `at_once`: tasks that may run side by side, None for as many
+    as there are cores (rows of real processes say how many they bear).
     """
 
     id: str

@@ -98,6 +98,12 @@ def test_a_row_does_not_stand_though_something_it_depends_on_has_changed(row: Ro
     assert uncovered(row) == []
 
 
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_no_row_uses_a_test_as_the_fingerprint_leaves_tests_out(row: Row) -> None:
+    used = closure(f"{row.split.__module__.replace('.', '/')}.py")
+    assert [file for file in used if file.rpartition("/")[2].startswith("test_")] == []
+
+
 def test_a_file_left_out_is_noticed_whether_imported_or_started_as_a_program() -> None:
     killed = next(row for row in ROWS if row.id == "R9")
     assert "protocol/cose.py" in uncovered(replace(killed, covers=("edge", "cloud", "deploy/local", "tests")))

@@ -131,3 +131,36 @@ async def test_frames_are_credited_once_through_a_postgres_that_is_killed(
             " (SELECT sum(balance) FROM accounts)"
         ).fetchone()
     assert row == (400, 4_800_000, 4_800_000)
+
+
+_INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from cloud.kit.embedded import EmbeddedPostgres
+
+def interrupt(folder):
+    while not (folder / "cluster" / "postmaster.pid").exists():
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+
+for number in range(20):
+    folder = Path(sys.argv[1]) / str(number)
+    server, started = EmbeddedPostgres(folder, fsync=False), False
+    threading.Thread(target=interrupt, args=(folder,), daemon=True).start()
+    try:
+        server.start()
+        started = True
+        time.sleep(60)
+    except KeyboardInterrupt:
+        if started:
+            server.stop()
+            continue
+    print(server.pid, (folder / "cluster" / "postmaster.pid").exists())
+    break
+"""
+
+
+def test_a_start_that_is_interrupted_leaves_no_server_running(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", _INTERRUPTED, str(tmp_path)]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout == "None False\n"

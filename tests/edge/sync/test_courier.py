@@ -118,14 +118,20 @@ async def test_a_cloud_that_was_restored_gets_all_again_by_courier(
     assert gateway.delivered == await gateway.journal.read(1, 1 << 20)
 
 
-async def test_a_fork_is_told_by_courier_and_ends_the_epoch(
-    gateway: Gateway, outbox: Path, answer: Path, tmp_path: Path
-) -> None:
+async def told_of_a_fork(gateway: Gateway, outbox: Path, answer: Path) -> int:
+    """Export to a cloud that has closed this epoch, and take its answer; the epoch."""
     await gateway.fill(4)
     epoch = gateway.journal.epoch
     gateway.cloud.cursors[GATEWAY, epoch] = Cursor(GATEWAY, epoch, 0, bytes(32), closed=True)
     await export(gateway, outbox)
     write_answer(answer, acks_for(gateway.cloud, outbox))
+    return epoch
+
+
+async def test_a_fork_is_told_by_courier_and_ends_the_epoch(
+    gateway: Gateway, outbox: Path, answer: Path, tmp_path: Path
+) -> None:
+    epoch = await told_of_a_fork(gateway, outbox, answer)
     gateway = restarted(gateway, tmp_path)
     result = await import_courier(gateway.wiring, answer)
     assert result.new_epoch
@@ -144,11 +150,7 @@ async def test_a_fork_is_told_by_courier_and_ends_the_epoch(
 async def test_a_fork_that_answers_no_file_of_ours_ends_nothing(
     gateway: Gateway, outbox: Path, answer: Path, tmp_path: Path
 ) -> None:
-    await gateway.fill(4)
-    epoch = gateway.journal.epoch
-    gateway.cloud.cursors[GATEWAY, epoch] = Cursor(GATEWAY, epoch, 0, bytes(32), closed=True)
-    await export(gateway, outbox)
-    write_answer(answer, acks_for(gateway.cloud, outbox))
+    epoch = await told_of_a_fork(gateway, outbox, answer)
     (tmp_path / "courier.json").unlink()
     result = await import_courier(restarted(gateway, tmp_path).wiring, answer)
     assert (result.refused, result.new_epoch) == (1, False)

@@ -116,7 +116,8 @@ def _do(machine: Machine, deed: str) -> None:
 def run_one(folder: Path, seed: str, sequence: str, failures: Sequence[Failure]) -> list[str]:
     """Do it with these failures, mend the disk, look; then cut the power, open again and look once more.
 
-    And as if the process had been killed before the disk was mended.
+    And as if the process had been killed, or the power cut, before the disk was mended: what is appended
+    later syncs what was not.
     """
     machine = Machine(folder / "work", f"{seed}.{sequence}")
     try:
@@ -126,7 +127,9 @@ def run_one(folder: Path, seed: str, sequence: str, failures: Sequence[Failure])
         wrong += _mended(machine)
     finally:
         machine.close()
-    return wrong or _killed(folder, machine, worked) or _after_power_cut(folder, machine)
+    if not wrong:
+        wrong = _killed(folder, machine, worked) or _after_power_cut(folder, machine, worked)
+    return wrong or _after_power_cut(folder, machine, len(machine.log))
 
 
 def _mended(machine: Machine) -> Iterator[str]:
@@ -145,8 +148,8 @@ def _killed(folder: Path, machine: Machine, worked: int) -> list[str]:
     return [f"after a restart: {what}" for what in broken]
 
 
-def _after_power_cut(folder: Path, machine: Machine) -> list[str]:
-    image, promise = Recording(Image(), machine.log).before(Point(len(machine.log), Kept(0)))
+def _after_power_cut(folder: Path, machine: Machine, at: int) -> list[str]:
+    image, promise = Recording(Image(), machine.log).before(Point(at, Kept(0)))
     judge = Judge(folder / "state")
     for kept in (Kept(0), image.everything()):
         _, broken = judge.recovers(image.state(kept), promise)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from deploy.local.processes import Process, program
 from deploy.local.stack import CommandError, Devices, Stack
+from edge.sync.roads import RoadName
 from tests.bench.site import add_citizens
 from tests.bench.visits import fill
 from tests.proof.lossy.chaos import Chaos, Weather
@@ -32,12 +33,14 @@ LOSSES = {"loss-5": 5, "loss-20": 20, "loss-40": 40}
 WEATHERS = {
     "latency": Weather(latency_s=(0.025, 1.5)),  # 50 to 3,000 ms there and back
     "far": Weather(latency_s=(2.0, 5.0)),  # never an answer within the breaker's 3 s
+    "far-web": Weather(latency_s=(2.0, 5.0)),  # the same without a broker
     "silence": Weather(trouble_bytes=(4_000, 20_000), silent=True),
     "resets": Weather(trouble_bytes=(4_000, 20_000)),
     "slices": Weather(slice_bytes=1),
     "flapping": Weather(bytes_per_s=8_000, up_s=(2.0, 8.0), down_s=(1.0, 5.0)),
     "narrow": Weather(bytes_per_s=8_000),
 }
+_WEB_ONLY = ("far-web",)
 CONDITIONS = (*LOSSES, *WEATHERS)
 _SHALLOW = "loss-20"
 _ALL_FROM = 3_000
@@ -68,7 +71,8 @@ def drained(key: str, tick: Tick) -> Part:
     os.environ.pop("PYTHONWARNINGS", None)  # a warning in a child is not ours
     with tempfile.TemporaryDirectory(prefix="rl-") as folder, Stack(Path(folder)) as stack:
         add_citizens(stack)
-        site = stack.add_site("far-off-drop", Devices())
+        roads = (RoadName.HTTPS,) if name in _WEB_ONLY else tuple(RoadName)
+        site = stack.add_site("far-off-drop", Devices(), roads=roads)
         stack.claim(site)
         fill(site.config, visits, int(seed))
         watch = Watch(site, visits * _RECORDS_A_VISIT, tick)
@@ -174,7 +178,7 @@ LOSSY = Row(
     covers=(*PROGRAMS, "tests/proof/lossy", "tests/bench/site.py", "tests/bench/visits.py",
             "tests/system/exports.py", "tests/system/intake.py"),
     shallow=1_000,
-    deep=100_000,
+    deep=110_000,
     split=_split,
     run=Keyed(drained).run,
     replay=Keyed(drained).replay,
