@@ -248,3 +248,27 @@ async def test_readers_see_what_was_or_what_is_while_documents_are_swapped(
         await asyncio.sleep(0)
     await swapping
     assert max(seen, default=0) >= 1
+
+
+async def test_what_an_enrolment_brings_is_fetched_at_once(
+    gateway: Gateway, publisher: Publisher, directory: Directory, documents: Documents
+) -> None:
+    """A certificate, as a rule: an idle session would ask a minute later."""
+    request, certificate = b"an enrolment, as far as this cloud goes", b"a certificate"
+
+    def answer(asked: Request, body: bytes) -> Response:
+        if asked.method == "GET":
+            return publisher.on_web(asked)
+        if body == request:
+            publisher.offer(publisher.config(2, [certificate]))
+            return Response(b"", media_type="application/cose")
+        return cloud_answer(gateway.cloud)(asked, body)
+
+    for name, data in publisher.offered.items():
+        directory.apply(name, data)
+    wiring = replace(gateway.wiring, documents=documents, enrolment=lambda: request)
+    gateway = replace(gateway, wiring=wiring)
+    await gateway.fill(3)
+    async with web(answer) as url, syncing(gateway, HttpsRoad(url, GATEWAY)):
+        await until(lambda: gateway.journal.acked >= 3)
+        await until(lambda: (held := directory.config()) is not None and held.certificates == [certificate])
