@@ -51,6 +51,8 @@ HANDFUL = 20
 SPREAD_A_GATEWAY_S = 0.0121
 """5,000 have the product's minute; fewer come back as densely."""
 SPREAD_MIN_S = 7.3
+FADE_IN_A_GATEWAY_S = 0.02
+"""They come up one by one: a handshake costs gateway and broker some milliseconds, here on the same cores."""
 DOWN_S = (0.5, 2.0)
 SETTLE_S = 120.0
 _MEMBERS_MAX = 1_700
@@ -209,8 +211,13 @@ def spread_s(count: int) -> float:
     return max(SPREAD_MIN_S, count * SPREAD_A_GATEWAY_S)
 
 
+def fade_in_s(count: int) -> float:
+    """All have come up after this."""
+    return count * FADE_IN_A_GATEWAY_S
+
+
 def _patience_s(count: int) -> float:
-    return SETTLE_S + spread_s(count)
+    return SETTLE_S + spread_s(count) + fade_in_s(count)
 
 
 @contextlib.contextmanager
@@ -230,7 +237,7 @@ def _gathered(folder: Path, seed: int, count: int) -> Iterator[tuple[Broker, Clo
         for first in range(0, count, _share(count)):
             size, spread = min(_share(count), count - first), spread_s(count)
             orders = Orders(
-                seed, first, size, broker.port, cloud.http_port, spread, spread / 2,
+                seed, first, size, broker.port, cloud.http_port, spread, fade_in_s(count),
                 keys.root.public, keys.ack.public, keys.document.public, shared,
                 [documents[f"{Name.CONFIG}/{name_of(first + index)}"] for index in range(size)],
                 authority.root.der, authority.issuer.der,
