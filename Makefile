@@ -14,6 +14,7 @@ setup: .venv/ready ## the virtual environment, from the hashed lock
 	@deploy/setup.sh venv
 
 demo: .venv/ready ## three drop points on simulated devices against a real cloud; ARGS="--headless --seconds 60 --outage"
+	@deploy/setup.sh broker
 	@$(BIN)/reloop-demo $(ARGS)
 
 test: .venv/ready ## every test, on every core; ARGS="-k journal" for some, ARGS="-n 0" one after the other

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cloud.cli import courier, documents, forks, gateways, quarantine, reports
+from cloud.cli import broker, courier, documents, forks, gateways, quarantine, reports
 from cloud.cli.console import run, say
 from cloud.cli.runtime import Runtime
 
@@ -18,8 +18,8 @@ app = typer.Typer(
     "`reloop-cloud all` runs everything in one process, with a Postgres of its own under ./reloop-data unless"
     " RELOOP_DATABASE_URL names another. The other commands work beside it.\n\n"
     "Settings are environment variables: RELOOP_DATA_DIR, RELOOP_DATABASE_URL, RELOOP_MQTT_URL"
-    " (mqtt://user:password@host:1883), RELOOP_MQTT_VERSION, RELOOP_HTTP_HOST, RELOOP_HTTP_PORT,"
-    " RELOOP_PUBLIC_URL, RELOOP_MQTT_PUBLIC_URL, RELOOP_BROKER_AUTH_DIR, RELOOP_BROKER_PID_FILE.\n\n"
+    " (mqtts://127.0.0.1:8884), RELOOP_MQTT_VERSION, RELOOP_HTTP_HOST, RELOOP_HTTP_PORT, RELOOP_PUBLIC_URL,"
+    " RELOOP_MQTT_PUBLIC_URL (mqtts://host:8883), RELOOP_BROKER_DIR, RELOOP_BROKER_PID_FILE.\n\n"
     "Every command ends with 0 if all is well, 1 with an error code if not, 2 if it was called wrongly.",
 )
 Modules = Annotated[
@@ -31,6 +31,7 @@ Modules = Annotated[
     ),
 ]
 app.add_typer(gateways.app, name="gateway")
+app.add_typer(broker.app, name="broker")
 app.add_typer(courier.app, name="courier")
 app.add_typer(documents.app, name="documents")
 app.add_typer(quarantine.app, name="quarantine")
@@ -73,7 +74,7 @@ def ingest() -> None:
 
 @app.command()
 def worker() -> None:
-    """Run the worker alone: documents to gateways, the broker's access files, housekeeping."""
+    """Run the worker alone: documents to gateways, the broker's folder, housekeeping."""
     from cloud.cli.serve import Roles, serve
 
     serve(Roles(worker=True))

@@ -9,17 +9,20 @@ from cloud.access.service import OperatorTokens
 from cloud.alarms.service import Alarms
 from cloud.citizens.service import Citizens
 from cloud.clocks.service import Clocks
+from cloud.config import PUBLIC_PORT
 from cloud.custody.service import Custody
 from cloud.documents.archive import Archive
 from cloud.documents.service import Documents, Source
 from cloud.drop_points.service import DropPoints
+from cloud.gateways.certificates import Certificates
 from cloud.gateways.service import Endpoints, Gateways
-from cloud.kit.broker_access import hash_password
+from cloud.kit.authority import SERVER_NAME
 from cloud.kit.clock import utc
 from cloud.kit.ids import uuid7
 from cloud.materials.service import Materials
 from cloud.quarantine.service import Quarantine
 from cloud.weighings.service import Weighings
+from protocol.bundle import Broker
 from protocol.documents import CloudKey, ConfigBody, KeysBody, KeyUse, Name
 
 if TYPE_CHECKING:
@@ -30,12 +33,12 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from cloud.config import Settings
+    from cloud.kit.authority import Authority
     from cloud.kit.clock import Clock
     from cloud.kit.keyring import Keyring
 
 _ALWAYS_S = 2**32 - 1
 """A key is announced as valid until a successor is announced; a gateway asks for `keys` like for the rest."""
-DEFAULT_MQTT_PORT = 1883
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Services:
     materials: Materials
     documents: Documents
     gateways: Gateways
+    certificates: Certificates
     citizens: Citizens
     weighings: Weighings
     custody: Custody
@@ -61,7 +65,11 @@ class Services:
 
 
 def compose(
-    settings: Settings, keyring: Keyring, clock: Clock, random_bytes: Callable[[int], bytes]
+    settings: Settings,
+    keyring: Keyring,
+    authority: Authority,
+    clock: Clock,
+    random_bytes: Callable[[int], bytes],
 ) -> Services:
     """The modules' services, wired to each other."""
 
@@ -82,7 +90,8 @@ def compose(
 
     async def config_of(connection: AsyncConnection, gateway: str) -> ConfigBody:
         found = await gateways.find(connection, gateway)
-        return ConfigBody(found.drop_point, found.drop_point_name)
+        chain = await certificates.chain(connection, gateway)
+        return ConfigBody(found.drop_point, found.drop_point_name, certificates=chain)
 
     async def publish_configs(connection: AsyncConnection, drop_point: UUID) -> None:
         for gateway in await gateways.at_drop_point(connection, drop_point):
@@ -103,13 +112,16 @@ def compose(
         Name.REVOCATIONS: citizens.revocations,
     }
     archive = Archive(settings.documents_dir)
-    documents = Documents(now, keyring.root, keyring.document, sources, config_of, archive)
+    certificates = Certificates(now, authority)
+    documents = Documents(
+        now, keyring.root, keyring.document, sources, config_of, certificates.is_due, archive
+    )
     gateways = Gateways(
         now,
         random_bytes,
-        lambda password: hash_password(password, random_bytes),
+        certificates,
         keyring.root.public,
-        _endpoints(settings),
+        _endpoints(settings, authority),
         documents_for,
         drop_point_id,
     )
@@ -119,6 +131,7 @@ def compose(
         materials,
         documents,
         gateways,
+        certificates,
         citizens,
         Weighings(),
         Custody(),
@@ -138,6 +151,7 @@ def announced_keys(keyring: Keyring) -> KeysBody:
     return KeysBody([CloudKey(use, key.public, 0, _ALWAYS_S) for use, key in uses])
 
 
-def _endpoints(settings: Settings) -> Endpoints:
-    port = settings.mqtt_public_port or DEFAULT_MQTT_PORT
-    return Endpoints(settings.https_public_url, settings.mqtt_public_host, port)
+def _endpoints(settings: Settings, authority: Authority) -> Endpoints:
+    host, port = settings.mqtt_public_host, settings.mqtt_public_port or PUBLIC_PORT
+    broker = None if host is None else Broker(host, port, SERVER_NAME, authority.root.der)
+    return Endpoints(settings.https_public_url, broker)

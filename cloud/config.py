@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+INSIDE_PORT = 8884
+"""The broker's door for the cloud alone."""
+PUBLIC_PORT = 8883
+"""Its door for gateways: the port that IANA gave MQTT over TLS."""
+
+
 class MqttSettings(msgspec.Struct, frozen=True):
-    """Where the broker is. `version` is 5, or 4 for MQTT 3.1.1."""
+    """Where the broker has its door for us; it is spoken to over TLS. `version` is 5, or 4 for MQTT 3.1.1."""
 
     host: str
-    port: int = 1883
-    username: str | None = None
-    password: str | None = None
+    port: int = INSIDE_PORT
     version: int = 5
 
 
@@ -28,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True):
     """Everything the cloud is told from outside.
 
     `database_url` None means the embedded Postgres under `data_dir`; `mqtt` None means no broker:
-    HTTPS and courier files only.
+    HTTPS and courier files only. `mqtt_public_host` is where gateways are told to find it, None: nowhere.
     """
 
     data_dir: Path = Path("reloop-data")
@@ -36,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True):
     mqtt: MqttSettings | None = None
     http_host: str = "127.0.0.1"
     http_port: int = 8400
-    broker_auth_dir: Path | None = None
+    broker_dir: Path | None = None
     broker_pid_file: Path | None = None
     https_public_url: str = "http://127.0.0.1:8400"
     mqtt_public_host: str | None = None
@@ -46,6 +50,11 @@ class Settings(msgspec.Struct, frozen=True):
     def keys_dir(self) -> Path:
         """Where the signing keys live."""
         return self.data_dir / "keys"
+
+    @property
+    def authority_dir(self) -> Path:
+        """Where the certificate authority's keys live."""
+        return self.keys_dir / "authority"
 
     @property
     def documents_dir(self) -> Path:
@@ -58,41 +67,44 @@ class Settings(msgspec.Struct, frozen=True):
         get = environment.get
         host = get("RELOOP_HTTP_HOST") or "127.0.0.1"
         port = _port("RELOOP_HTTP_PORT", get("RELOOP_HTTP_PORT") or "8400")
-        mqtt = _mqtt("RELOOP_MQTT_URL", get("RELOOP_MQTT_URL") or "", get("RELOOP_MQTT_VERSION") or "5")
-        public = _mqtt("RELOOP_MQTT_PUBLIC_URL", get("RELOOP_MQTT_PUBLIC_URL") or "", "5") or mqtt
+        inside = _mqtt("RELOOP_MQTT_URL", get("RELOOP_MQTT_URL"), INSIDE_PORT)
+        version = _version(get("RELOOP_MQTT_VERSION") or "5")
+        public = _mqtt("RELOOP_MQTT_PUBLIC_URL", get("RELOOP_MQTT_PUBLIC_URL"), PUBLIC_PORT)
         return cls(
             data_dir=Path(get("RELOOP_DATA_DIR") or "reloop-data"),
             database_url=get("RELOOP_DATABASE_URL") or None,
-            mqtt=mqtt,
+            mqtt=MqttSettings(*inside, version) if inside else None,
             http_host=host,
             http_port=port,
-            broker_auth_dir=_path(get("RELOOP_BROKER_AUTH_DIR")),
+            broker_dir=_path(get("RELOOP_BROKER_DIR")),
             broker_pid_file=_path(get("RELOOP_BROKER_PID_FILE")),
             https_public_url=(get("RELOOP_PUBLIC_URL") or f"http://{host}:{port}").rstrip("/"),
-            mqtt_public_host=public.host if public else None,
-            mqtt_public_port=public.port if public else None,
+            mqtt_public_host=public[0] if public else None,
+            mqtt_public_port=public[1] if public else None,
         )
 
 
-def _mqtt(name: str, url: str, version: str) -> MqttSettings | None:
-    if version not in {"5", "3.1.1", "4"}:
-        raise ConfigError(f"RELOOP_MQTT_VERSION is {version!r}; write 5 or 3.1.1")
+def _mqtt(name: str, url: str | None, port: int) -> tuple[str, int] | None:
     if not url:
         return None
     try:
         parts = urlsplit(url)
-        port = parts.port or 1883
+        found = parts.port or port
     except ValueError as error:
         raise ConfigError(f"{name} cannot be read: {error}") from error
-    if parts.scheme != "mqtt" or not parts.hostname:
-        raise ConfigError(f"{name} is {url!r}; write mqtt://user:password@host:1883")
-    return MqttSettings(
-        parts.hostname,
-        port,
-        unquote(parts.username) if parts.username else None,
-        unquote(parts.password) if parts.password else None,
-        5 if version == "5" else 4,
-    )
+    if parts.scheme == "mqtt":
+        raise ConfigError(f"{name} is {url!r}, which nothing protects; write mqtts://host:{port}")
+    if parts.scheme != "mqtts" or not parts.hostname:
+        raise ConfigError(f"{name} is {url!r}; write mqtts://host:{port}")
+    if parts.username is not None:
+        raise ConfigError(f"{name} holds a name or password; leave it away, certificates say who we are")
+    return parts.hostname, found
+
+
+def _version(value: str) -> int:
+    if value not in {"5", "3.1.1", "4"}:
+        raise ConfigError(f"RELOOP_MQTT_VERSION is {value!r}; write 5 or 3.1.1")
+    return 5 if value == "5" else 4
 
 
 def _port(name: str, value: str) -> int:

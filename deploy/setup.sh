@@ -1,11 +1,12 @@
 #!/bin/sh
 # Sets up everything a checkout needs: a virtual environment from the hashed lock, and, when asked,
-# the programs the tests drive. Usage: deploy/setup.sh [venv] [programs]
+# the MQTT broker, or all the programs the tests drive. Usage: deploy/setup.sh [venv] [broker] [programs]
 # Asks for root only when something is missing; without root it names the exact command instead.
 set -eu
 cd "$(dirname "$0")/.."
 
-PROGRAMS="mosquitto chromium strace"
+BROKER="mosquitto"
+PROGRAMS="$BROKER chromium strace"
 # Devanagari for the kiosk, what the browser tests' driver is linked against, and links that lose packets.
 LIBRARIES="fonts-noto-core libatomic1 nftables iproute2"
 
@@ -44,12 +45,13 @@ make_venv() {
     touch .venv/ready
 }
 
-need_programs() {
+# need "programs" "libraries": installs those that are not there.
+need() {
     missing=""
-    for program in $PROGRAMS; do
+    for program in $1; do
         PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing="$missing $program"
     done
-    for library in $LIBRARIES; do
+    for library in $2; do
         if command -v dpkg >/dev/null && ! dpkg -s "$library" >/dev/null 2>&1; then missing="$missing $library"; fi
     done
     # shellcheck disable=SC2086
@@ -59,7 +61,8 @@ need_programs() {
 for part in "$@"; do
     case "$part" in
         venv) make_venv ;;
-        programs) need_programs ;;
-        *) echo "setup: unknown part '$part'; use venv or programs" >&2; exit 2 ;;
+        broker) need "$BROKER" "" ;;
+        programs) need "$PROGRAMS" "$LIBRARIES" ;;
+        *) echo "setup: unknown part '$part'; use venv, broker or programs" >&2; exit 2 ;;
     esac
 done

@@ -211,6 +211,7 @@ class Agent:
             first_kept=journal.first_kept,
             road=self._sync.road,
             problem=self._sync.problem,
+            certificate=self._core.credentials.word() if self._core.credentials else "",
             breakers={lane.road.name: lane.breaker.state for lane in self._sync.lanes},
             alarms=dict(traffic.alarms),
             frames=traffic.frames,
@@ -231,19 +232,21 @@ class Agent:
 def make_sync(core: Core) -> Sync:
     """The sync of a claimed gateway: a breaker for each road, better roads first."""
     lanes = [Lane(road, Breaker(road.name, core.clock.monotonic)) for road in _roads(core)]
+    for lane in lanes:
+        if isinstance(lane.road, MqttRoad):
+            lane.waits_for = lane.road.waits_for
     return Sync(core.wiring, lanes, random.SystemRandom().uniform, core.settings.cloud.spread_s)
 
 
 def _roads(core: Core) -> list[Road]:
     identity, cloud = core.member.identity, core.settings.cloud
     roads: list[Road] = []
-    trust = Trust(cloud.ca_file, core.clock)
-    mqtt = mqtt_settings(cloud, identity, trust)
-    if RoadName.MQTT in cloud.roads and mqtt is not None:
+    mqtt = mqtt_settings(cloud, identity, core.credentials)
+    if mqtt is not None:
         roads.append(MqttRoad(mqtt))
     url = cloud.https_url or identity.https_url
     if RoadName.HTTPS in cloud.roads and url:
-        roads.append(HttpsRoad(url, identity.gateway, tls=trust))
+        roads.append(HttpsRoad(url, identity.gateway, tls=Trust(cloud.ca_file, core.clock)))
     return roads
 
 

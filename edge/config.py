@@ -1,7 +1,7 @@
 """The gateway's settings: read once from a TOML file, checked whole, handed down frozen.
 
 Owns their names, defaults and bounds, and errors that name file, line and key. Holds no secrets: the
-gateway's identity and passwords live in files of their own.
+gateway's identity and keys live in files of their own.
 """
 
 from __future__ import annotations
@@ -92,16 +92,14 @@ class KioskSettings(_Section, frozen=True):
 class CloudSettings(_Section, frozen=True):
     """`[cloud]`. Whatever is empty here is taken from the claim or the bundle.
 
+    The broker is known by what the claim said of it, wherever `mqtt_host` says it is; `ca_file` is for HTTPS.
     `spread_s` is the longest random delay before the first attempt after a loss of the link.
     """
 
     https_url: str = ""
     mqtt_host: str = ""
-    mqtt_port: Port = 1883
+    mqtt_port: Port = 8883
     mqtt_version: Literal[4, 5] = 5
-    mqtt_tls: bool = False
-    mqtt_username: str = ""
-    mqtt_password_file: Path | None = None
     ca_file: Path | None = None
     roads: tuple[Literal["mqtt", "https"], ...] = ("mqtt", "https")
     spread_s: Seconds = 60.0
@@ -237,12 +235,15 @@ def _choices(where: tuple[str, ...]) -> str:
 
 def _hint(where: tuple[str, ...], name: str) -> str:
     section = _section(where)
+    if section is CloudSettings and name in _REMOVED:
+        return "; gateways come to the broker with certificates now, which the cloud sends: remove the line"
     near = difflib.get_close_matches(name, section.__struct_fields__, n=1)
     if near:
         return f"; did you mean {near[0]}?"
     return f"; known here: {', '.join(section.__struct_fields__)}"
 
 
+_REMOVED = {"mqtt_tls", "mqtt_username", "mqtt_password_file"}
 _SECTIONS: dict[str, type[_Section]] = {
     "gateway": GatewaySettings,
     "scale": ScaleSettings,

@@ -16,9 +16,12 @@ from edge.errors import EdgeError
 from edge.identity import Identity, enrolled, load_identity
 from edge.journal import AsyncJournal, Journal
 from edge.journal.filesystem import LOCAL
+from edge.sync.credentials import Credentials
 from edge.sync.downlink import Documents
 from edge.sync.echoes import Echoes
 from edge.sync.outbox import Traffic, Wiring
+from edge.sync.roads import RoadName
+from edge.tlskey import keep_tls_key
 from edge.version import VERSION
 from protocol.documents import KeyUse
 from protocol.status import Status
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 
 _LOGGER = logging.getLogger("reloop.core")
+_NONE: list[bytes] = []
 
 
 class UnclaimedError(EdgeError):
@@ -63,9 +67,11 @@ class Member:
         except OSError as error:
             _LOGGER.warning("the one-time secret cannot be forgotten yet: %s", error)
 
-    def enrolment(self) -> bytes | None:
-        """What to send first, None once enrolled."""
-        return self.identity.enrolment(self.key)
+    def enrolment(self, csr: bytes | None) -> bytes | None:
+        """What to send first: a certificate is asked for with `csr`. None if there is nothing to say."""
+        if self.identity.enrolment_secret is None and csr is None:
+            return None
+        return self.identity.enrolment(self.key, csr or b"")
 
 
 class Core:
@@ -100,6 +106,7 @@ class Core:
         )
         self.journal = AsyncJournal(journal, settings.journal.queue_max)
         self.traffic = Traffic()
+        self.credentials = self._credentials(random_bytes)
         self.documents = Documents(self.directory, self.journal, self.traffic.alarm)
         self.wiring = Wiring(
             journal=self.journal,
@@ -109,11 +116,33 @@ class Core:
             ack_key_for=self.directory.key_for(KeyUse.ACK),
             status=self.status,
             will=self.will,
-            enrolment=member.enrolment,
+            enrolment=self._enrolment,
             acknowledged=self._acknowledged,
             traffic=self.traffic,
             echoes=Echoes(folder / "courier.json"),
         )
+
+    def _credentials(self, random_bytes: Callable[[int], bytes]) -> Credentials | None:
+        """How we stand with the broker; None if there is none, or none that we would go to."""
+        broker, cloud = self.member.identity.mqtt, self.settings.cloud
+        if RoadName.MQTT not in cloud.roads:
+            return None
+        if broker is None:
+            if cloud.mqtt_host:
+                _LOGGER.warning("the claim named no broker that could be trusted; `mqtt_host` is not used")
+            return None
+        key = keep_tls_key(self.settings.data_dir, random_bytes)
+        if not key.kept:
+            self.traffic.alarm("identity.unkept")
+        return Credentials(broker, key, self._certificates, self.clock, self.directory.surely_ms)
+
+    def _certificates(self) -> list[bytes]:
+        config = self.directory.config()
+        return _NONE if config is None else config.certificates
+
+    def _enrolment(self) -> bytes | None:
+        standing = self.credentials
+        return self.member.enrolment(standing.key.request() if standing and standing.waits_for() else None)
 
     def status(self) -> Status:
         """The birth: what we hold now."""

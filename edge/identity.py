@@ -1,7 +1,7 @@
 """Who this gateway is: its id, the key born here, whom it trusts, where its cloud is.
 
 Owns the files `identity.json` and `gateway.key` in the data folder, readable by the agent's user only.
-The private key never leaves the folder. Does not own documents (the directory keeps them).
+The private key never leaves the folder. Does not own documents (the directory keeps them), nor the TLS key.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from edge.errors import EdgeError
 from edge.files import write_private
+from edge.tlskey import keep_tls_key
 from protocol.bundle import BUNDLE_BYTES_MAX, Access, Broker, BundleError, read_access, read_bundle
 from protocol.codes import gateway_code_secret
 from protocol.cose import SigningKey
@@ -44,11 +45,12 @@ class Identity(msgspec.Struct, frozen=True):
     mqtt: Broker | None
     enrolment_secret: bytes | None = None
 
-    def enrolment(self, key: SigningKey) -> bytes | None:
-        """The envelope that makes the cloud know our key; None once it does."""
-        if self.enrolment_secret is None:
-            return None
-        return build_enrolment(self.gateway, self.enrolment_secret, key)
+    def enrolment(self, key: SigningKey, csr: bytes = b"") -> bytes:
+        """The envelope that makes the cloud know our key, and for which TLS key we want a certificate.
+
+        Once the cloud knows the key, its signature says enough.
+        """
+        return build_enrolment(self.gateway, self.enrolment_secret or b"", key, csr)
 
 
 def load_identity(folder: Path) -> tuple[Identity, SigningKey] | None:
@@ -86,6 +88,7 @@ def claim_by_bundle(folder: Path, bundle_file: Path, random_bytes: Callable[[int
         ) from error
     _refuse_second(folder, bundle.access.gateway)
     _born(folder, random_bytes)
+    keep_tls_key(folder, random_bytes)
     _keep(folder, _identity(bundle.access, bundle.secret))
     return bundle.access
 
@@ -110,7 +113,11 @@ def claim_by_code(
         )
     _refuse_second(folder, None)
     key = _born(folder, random_bytes)
-    body = {"code": code, "public_key": base64.b64encode(key.public).decode()}
+    body = {
+        "code": code,
+        "public_key": base64.b64encode(key.public).decode(),
+        "csr": base64.b64encode(keep_tls_key(folder, random_bytes).request()).decode(),
+    }
     try:
         response = httpx.post(
             f"{cloud_url.rstrip('/')}/v1/gateways/claim", json=body, timeout=timeout_s, verify=tls or True

@@ -31,12 +31,16 @@ class BundleError(ProtocolError):
 
 
 class Broker(msgspec.Struct, frozen=True):
-    """Where and as whom this gateway speaks MQTT. `username` and `password` are empty if none are needed."""
+    """Where this gateway speaks MQTT, and by what it knows the broker.
+
+    `root_certificate` (DER) is the only one trusted, `server_name` what the broker's certificate says,
+    whatever the host. The gateway's own certificate comes in its `config` document.
+    """
 
     host: str
     port: int
-    username: str = ""
-    password: str = ""
+    server_name: str
+    root_certificate: bytes
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -112,6 +116,8 @@ def check_access(access: Access) -> list[Document]:
         raise BundleError(f"the root public key has {len(access.root_public_key)} bytes, not 32")
     if access.mqtt is not None and not 0 < access.mqtt.port < 65536:
         raise BundleError(f"MQTT port {access.mqtt.port} is out of range")
+    if access.mqtt is not None and not (access.mqtt.server_name and access.mqtt.root_certificate):
+        raise BundleError("it does not say by what the broker is known; ask the operator for a new one")
     try:
         return open_documents(access.documents, access.root_public_key)
     except BundleError:

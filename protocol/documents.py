@@ -102,11 +102,16 @@ class RevocationsBody(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ConfigBody(msgspec.Struct, array_like=True, frozen=True):
-    """Body of `config`: what operators may set from afar."""
+    """Body of `config`: what operators may set from afar.
+
+    `certificates`: the gateway's own TLS certificate first, then what it chains to below the pinned root
+    (DER each); none until its request has reached the cloud.
+    """
 
     drop_point: str
     drop_point_name: str
     receipt_url: str = ""
+    certificates: list[bytes] = []
 
 
 class ManifestEntry(msgspec.Struct, array_like=True, frozen=True):

@@ -1,9 +1,11 @@
 """Enrolment: how the cloud learns a public key that was born on a gateway, over any road.
 
-    envelope = COSE_Sign1(ENROLMENT by the new key, CBOR [v, gateway, public_key, proof])
+    envelope = COSE_Sign1(ENROLMENT by the new key, CBOR [v, gateway, public_key, proof, csr])
     proof    = HMAC-SHA256(secret of the one-time code, gateway ‖ 0x00 ‖ public_key)
+    csr      = a PKCS #10 request in DER for the key with which the gateway speaks TLS, or empty
 
-A claim over HTTPS, a bundle's first MQTT frame and a courier file all carry these same bytes.
+A claim over HTTPS and a courier file carry these same bytes. A gateway that is enrolled sends them again,
+with any proof, to ask for a certificate of another TLS key: its signature is enough then.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from protocol.cose import PUBLIC_KEY_LENGTH, Purpose, SigningKey, key_id_of, par
 from protocol.errors import EnvelopeError, ProtocolError
 from protocol.topics import TopicError, check_gateway_id
 
-ENROLMENT_BYTES_MAX = 1024
+CSR_BYTES_MAX = 1024
+ENROLMENT_BYTES_MAX = 2048
 
 
 class EnrolmentError(ProtocolError):
@@ -30,17 +33,24 @@ class EnrolmentError(ProtocolError):
 
 
 class Enrolment(msgspec.Struct, array_like=True, frozen=True):
-    """A gateway's id, its new public key (32 bytes) and the proof that it holds the one-time code."""
+    """A gateway's id, its public key (32 bytes), the proof that it holds the one-time code, and for which
+    TLS key it wants a certificate (DER; empty for none).
+    """
 
     v: int
     gateway: str
     public_key: Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_LENGTH, max_length=PUBLIC_KEY_LENGTH)]
     proof: Digest
+    csr: Annotated[bytes, msgspec.Meta(max_length=CSR_BYTES_MAX)] = b""
 
 
-def build_enrolment(gateway: str, secret: bytes, key: SigningKey) -> bytes:
-    """Signed enrolment of `key` for `gateway` under the one-time code's 32-byte secret."""
-    body = Enrolment(VERSION, check_gateway_id(gateway), key.public, proof_of(gateway, key.public, secret))
+def build_enrolment(gateway: str, secret: bytes, key: SigningKey, csr: bytes = b"") -> bytes:
+    """Signed enrolment of `key` for `gateway` under the one-time code's secret (32 bytes).
+
+    `secret` may be empty once the cloud knows the key. Raises TopicError for a bad id.
+    """
+    proof = proof_of(gateway, key.public, secret)
+    body = Enrolment(VERSION, check_gateway_id(gateway), key.public, proof, csr)
     return key.sign(Purpose.ENROLMENT, encode(body, "an enrolment", EnrolmentError))
 
 

@@ -64,6 +64,22 @@ async def resolve(connection: AsyncConnection, alarm: UUID, now: datetime) -> Al
     return await fetch_one(connection, Alarm, f"{_ALARM} where id = :id", {"id": alarm})
 
 
+async def is_open(connection: AsyncConnection, code: str) -> bool:
+    """Whether an alarm of the cloud's own is open under this code."""
+    sql = f"{_ALARM} where code = :code and gateway_id is null and resolved_at is null limit 1"
+    return await fetch_one(connection, Alarm, sql, {"code": code}) is not None
+
+
+async def resolve_all(connection: AsyncConnection, code: str, now: datetime) -> None:
+    """Mark the cloud's own alarms under this code resolved."""
+    await execute(
+        connection,
+        "update alarms set resolved_at = :now"
+        " where code = :code and gateway_id is null and resolved_at is null",
+        {"code": code, "now": now},
+    )
+
+
 async def refusals(connection: AsyncConnection, after: tuple[str, UUID] | None, limit: int) -> list[Refusal]:
     """Refusals, those seen last first."""
     return await fetch(

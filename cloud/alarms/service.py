@@ -37,6 +37,13 @@ class Alarms:
         """Raise an alarm."""
         await repository.insert(connection, self.new_id(), gateway, code, detail, self.now())
 
+    async def keep(self, connection: AsyncConnection, code: str, detail: dict[str, object] | None) -> None:
+        """Have one alarm open under this code while `detail` says why, none when it is None."""
+        if detail is None:
+            await repository.resolve_all(connection, code, self.now())
+        elif not await repository.is_open(connection, code):
+            await self.tell(connection, code, detail)
+
     async def resolve(self, connection: AsyncConnection, alarm: UUID) -> Alarm:
         """Mark an alarm as dealt with. Raises AlarmNotFoundError."""
         found = await repository.resolve(connection, alarm, self.now())

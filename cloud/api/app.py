@@ -73,7 +73,7 @@ class Parts:
     resolve_token: Resolver
     monotonic: Callable[[], float]
     intake: Intake | None
-    gateways_changed: Callable[[], Awaitable[None]]
+    gateways_changed: Callable[[], Awaitable[object]]
     broker_connected: Callable[[], bool | None]
     modules: frozenset[str] = frozenset(ROUTERS)
     metrics: Metrics = field(default_factory=Metrics)

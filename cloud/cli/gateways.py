@@ -69,7 +69,7 @@ def bundle(
 ) -> None:
     """Write a bundle file for a site that has never been online; creates the gateway if it is new.
 
-    The file holds a one-time secret and the broker's password: carry it like a key, delete it afterwards.
+    The file holds a one-time secret: carry it like a key, delete it afterwards.
     Earlier codes and bundles of this gateway become void.
 
     Example: reloop-cloud gateway bundle ktm-patan-01 --output patan.bundle
@@ -85,9 +85,7 @@ def bundle(
             except NotFoundError:
                 site = await runtime.services.drop_points.ensure(connection, drop_point or name)
                 await gateways.create(connection, name, site.code)
-            data = await gateways.bundle(connection, name)
-        await runtime.gateways_changed()
-        return data
+            return await gateways.bundle(connection, name)
 
     data = run(act)
     _write_private(output, data)
@@ -96,12 +94,13 @@ def bundle(
 
 @app.command()
 def revoke(name: Name, json: Json = False) -> None:
-    """Void a gateway's keys, code and broker login, within a minute. What it delivered stays credited."""
+    """Void a gateway's keys at once, its certificates within a minute. What it delivered stays credited."""
 
     async def act(runtime: Runtime) -> Gateway:
         async with runtime.engine.begin() as connection:
             revoked = await runtime.services.gateways.revoke(connection, name)
-        await runtime.gateways_changed()
+        if not await runtime.gateways_changed():
+            say("The broker does not answer; the worker throws the gateway out when it is there again.")
         return revoked
 
     gateway = run(act)

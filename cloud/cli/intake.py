@@ -29,4 +29,4 @@ async def intake(runtime: Runtime) -> AsyncIterator[Ingest]:
 
 def mqtt_road(runtime: Runtime, mqtt: MqttSettings, ingest: Ingest) -> MqttWorker:
     """What listens on the broker for this ingest."""
-    return MqttWorker(mqtt, ingest, runtime.clock, random.random)
+    return MqttWorker(runtime.door(mqtt), ingest, runtime.clock, random.random)

@@ -1,7 +1,8 @@
 """What a cloud does at its start if its database is older than what it gave out: it was restored.
 
 Gateways send again what was lost of their journals. This brings back what only the cloud knew and signed:
-catalogues, so that what was shown can be read, and revocations; and it tells an operator.
+catalogues, so that what was shown can be read, revocations, and whom the broker lets in; and it tells an
+operator.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import structlog
 
 from protocol.cards import SERIAL_LENGTH
 from protocol.cose import parse
-from protocol.documents import Name, RevocationsBody, read_document
+from protocol.documents import ConfigBody, Name, RevocationsBody, read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,6 +30,8 @@ async def recover(services: Services, connection: AsyncConnection) -> bool:
     if not missing:
         return False
     revoked = await services.citizens.revoke_again(connection, _revoked(missing))
+    for gateway, certificate in _certificates(missing):
+        await services.certificates.remember(connection, gateway, certificate)
     generation = await services.documents.raise_generation(connection)
     detail: dict[str, object] = {
         "documents": len(missing),
@@ -39,6 +42,15 @@ async def recover(services: Services, connection: AsyncConnection) -> bool:
     await services.alarms.tell(connection, "cloud.restored", detail)
     structlog.get_logger().warning("cloud.restored", **detail)
     return True
+
+
+def _certificates(documents: Sequence[StoredDocument]) -> Iterator[tuple[str, bytes]]:
+    """Gateways' own certificates (DER) among what was lost: they are good, so they must be known."""
+    for one in documents:
+        if one.name == Name.CONFIG:
+            document = read_document(parse(one.data).payload, Name.CONFIG, one.data)
+            for certificate in document.body(ConfigBody).certificates[:1]:
+                yield one.shelf.partition("/")[2], certificate
 
 
 def _revoked(documents: Sequence[StoredDocument]) -> list[bytes]:

@@ -9,14 +9,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from cloud.cli.restored import recover
 from cloud.composition import Services, compose
-from cloud.config import Settings
-from cloud.kit.clock import Clock, SystemClock
+from cloud.config import MqttSettings, Settings
+from cloud.errors import ConfigError
+from cloud.kit.authority import Authority
+from cloud.kit.broker_door import BrokerDoor
+from cloud.kit.clock import Clock, SystemClock, utc
 from cloud.kit.database import create_engine_for, migrate
 from cloud.kit.embedded import EmbeddedPostgres
 from cloud.kit.keyring import Keyring
-from cloud.worker.broker import BrokerFiles, broker_files
+from cloud.worker.broker import BrokerKeeper, broker_keeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,21 +40,28 @@ class Runtime:
     url: str
     engine: AsyncEngine
     keyring: Keyring
+    authority: Authority
     services: Services
     clock: Clock
     schema: str
     token: str | None
+    broker: BrokerKeeper | None
+    """Keeps the broker's folder, where it is ours to keep."""
 
-    @property
-    def broker(self) -> BrokerFiles | None:
-        """The broker's access files, where they are ours to keep."""
-        return broker_files(self.settings, self.services.gateways, secrets.token_bytes)
+    def door(self, mqtt: MqttSettings) -> BrokerDoor:
+        """Our way to the broker."""
+        return BrokerDoor(mqtt, self.authority, self.services.certificates.now)
 
-    async def gateways_changed(self) -> None:
-        """To be awaited after a commit that changed who may speak to the broker."""
-        files = self.broker
-        if files is not None:
-            await files.sync(self.engine)
+    async def gateways_changed(self) -> bool:
+        """To be awaited after a commit that changed whom the broker lets in; whether the broker knows.
+
+        If it does not, the worker's next round tells it.
+        """
+        try:
+            return self.broker is None or await self.broker.sync(self.engine)
+        except (OSError, ConfigError) as error:
+            structlog.get_logger().warning("broker.folder", error=str(error))
+            return False
 
 
 @asynccontextmanager
@@ -59,7 +71,9 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
     Raises ConfigError or DatabaseError.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock = SystemClock()
     keyring = Keyring.load_or_create(settings.keys_dir)
+    authority = Authority.load_or_create(settings.authority_dir, utc(clock.wall_ms()))
     postgres = None if settings.database_url else EmbeddedPostgres(settings.data_dir / "postgres")
     url = settings.database_url or ""
     if postgres is not None:
@@ -68,7 +82,7 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
         schema = await asyncio.to_thread(migrate, url)
         engine = create_engine_for(url)
         try:
-            yield await _runtime(settings, url, engine, keyring, schema)
+            yield await _runtime(settings, url, engine, (keyring, authority), clock, schema)
         finally:
             await engine.dispose()
     finally:
@@ -76,18 +90,24 @@ async def opened(settings: Settings) -> AsyncIterator[Runtime]:
             await asyncio.to_thread(postgres.stop)
 
 
-async def _runtime(
-    settings: Settings, url: str, engine: AsyncEngine, keyring: Keyring, schema: str
+async def _runtime(  # noqa: PLR0917 - what was opened, in that order
+    settings: Settings,
+    url: str,
+    engine: AsyncEngine,
+    keys: tuple[Keyring, Authority],
+    clock: Clock,
+    schema: str,
 ) -> Runtime:
-    clock = SystemClock()
-    services = compose(settings, keyring, clock, secrets.token_bytes)
+    keyring, authority = keys
+    services = compose(settings, keyring, authority, clock, secrets.token_bytes)
+    broker = broker_keeper(settings, authority, services.certificates, clock)
     async with engine.begin() as connection:
         token = await services.tokens.make_first(connection)
         await services.materials.seed(connection)
         await recover(services, connection)
         if token is not None:
             _keep_token(settings.data_dir / TOKEN_FILE, token)
-    return Runtime(settings, url, engine, keyring, services, clock, schema, token)
+    return Runtime(settings, url, engine, keyring, authority, services, clock, schema, token, broker)
 
 
 def _keep_token(path: Path, token: str) -> None:

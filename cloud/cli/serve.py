@@ -74,7 +74,9 @@ async def _serve(runtime: Runtime, roles: Roles) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await runtime.gateways_changed()
+    if runtime.broker is not None:
+        runtime.broker.folder.doors()  # a process that serves does not begin without
+        await runtime.gateways_changed()
     async with AsyncExitStack() as stack:
         sockets = [stack.enter_context(_listening(runtime))] if roles.api else []
         ingest = await stack.enter_async_context(intake(runtime)) if roles.api or roles.ingest else None
@@ -106,7 +108,9 @@ class _Services:
             else None
         )
         self._publisher = (
-            Publisher(runtime.engine, services.documents, services.gateways, mqtt, runtime.clock)
+            Publisher(
+                runtime.engine, services.documents, services.gateways, runtime.door(mqtt), runtime.clock
+            )
             if roles.worker and mqtt is not None
             else None
         )
@@ -119,7 +123,15 @@ class _Services:
         if self._publisher is not None:
             yield "publisher", self._publisher.run()
         if self._roles.worker:
-            work = Housekeeping(runtime.engine, runtime.services.documents, runtime.broker, runtime.clock)
+            services = runtime.services
+            work = Housekeeping(
+                runtime.engine,
+                services.documents,
+                services.certificates,
+                services.alarms,
+                runtime.broker,
+                runtime.clock,
+            )
             yield "housekeeping", work.run()
             yield "times", Times(runtime.engine, runtime.services.clocks, runtime.clock).run()
 

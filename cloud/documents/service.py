@@ -59,7 +59,8 @@ class Documents:
     """Publishes and offers documents.
 
     `sources` gives the body of a shared document by name; `config_of` that of one gateway's config.
-    `root` signs `keys`, `signer` everything else. `archive` keeps on file what is offered.
+    `config_due` says that it must be made anew though nobody said so: a certificate in it is asked for, or
+    runs out. `root` signs `keys`, `signer` everything else. `archive` keeps on file what is offered.
     """
 
     now: Callable[[], datetime]
@@ -67,6 +68,7 @@ class Documents:
     signer: SigningKey
     sources: Mapping[str, Source]
     config_of: Callable[[AsyncConnection, str], Awaitable[DocumentBody]]
+    config_due: Callable[[AsyncConnection, str], Awaitable[bool]]
     archive: Archive | None = None
 
     async def publish(self, connection: AsyncConnection, name: str) -> StoredDocument:
@@ -141,7 +143,7 @@ class Documents:
         for name in SHARED:
             if name not in stored:
                 stored[name] = await self.publish(connection, name)
-        if shelves[-1] not in stored:
+        if shelves[-1] not in stored or await self.config_due(connection, gateway):
             stored[shelves[-1]] = await self.publish_config(connection, gateway)
         return [stored[shelf] for shelf in shelves]
 

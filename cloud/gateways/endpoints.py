@@ -25,7 +25,7 @@ from cloud.kit.web.pages import Cursor, Limit, Page, decode_cursor, page_of
 from cloud.kit.web.problems import responses
 from cloud.kit.web.services import service
 from cloud.kit.web.work import Reading, Writing
-from protocol.bundle import Access, read_bundle
+from protocol.bundle import Access, Broker, read_bundle
 
 router = APIRouter(prefix="/v1/gateways", tags=["gateways"])
 Service = Annotated[Gateways, Depends(service(Gateways))]
@@ -42,11 +42,10 @@ async def claim_gateway(given: ClaimGiven, request: Request, gateways: Service, 
     headers = limit.take(request.client.host if request.client else "unknown")
 
     async def act(connection: AsyncConnection) -> AccessShown:
-        access = await gateways.claim(connection, given.code, given.public_key, given.enrolment)
-        return _access(access)
+        offer = (given.public_key, given.csr, given.enrolment)
+        return _access(await gateways.claim(connection, given.code, *offer))
 
     answer = await work.do("claim", given, act)
-    await request.app.state.gateways_changed()
     answer.headers.update(headers)
     return answer
 
@@ -96,10 +95,8 @@ async def new_gateway_code(gateway: str, gateways: Service, work: Writing, princ
 @router.post(
     "/{gateway}/bundle", status_code=201, response_model=BundleShown, responses=responses(401, 403, 404)
 )
-async def bundle_gateway(
-    gateway: str, request: Request, gateways: Service, work: Writing, principal: Writer
-) -> Response:
-    """A bundle file for `reloop-edge claim --bundle`; earlier codes and passwords become void."""
+async def bundle_gateway(gateway: str, gateways: Service, work: Writing, principal: Writer) -> Response:
+    """A bundle file for `reloop-edge claim --bundle`; earlier codes become void."""
 
     async def act(connection: AsyncConnection) -> BundleShown:
         bundle = read_bundle(await gateways.bundle(connection, gateway))
@@ -107,16 +104,14 @@ async def bundle_gateway(
             reloop_bundle=bundle.reloop_bundle, code=bundle.code, access=_access(bundle.access)
         )
 
-    answer = await work.do(str(principal), None, act, 201)
-    await request.app.state.gateways_changed()
-    return answer
+    return await work.do(str(principal), None, act, 201)
 
 
 @router.post("/{gateway}/revocation", response_model=GatewayShown, responses=responses(401, 403, 404))
 async def revoke_gateway(
     gateway: str, request: Request, gateways: Service, work: Writing, principal: Writer
 ) -> Response:
-    """Void the gateway's keys and broker login. What it delivered before stays credited."""
+    """Void the gateway's keys and certificates. What it delivered before stays credited."""
 
     async def act(connection: AsyncConnection) -> GatewayShown:
         return _shown(gateways, await gateways.revoke(connection, gateway))
@@ -143,11 +138,17 @@ def _backlog(birth: dict[str, Any] | None) -> int | None:
 
 
 def _access(access: Access) -> AccessShown:
-    mqtt = access.mqtt
     return AccessShown(
         gateway=access.gateway,
         root_public_key=base64.b64encode(access.root_public_key).decode(),
         https_url=access.https_url,
-        mqtt=None if mqtt is None else BrokerShown.model_validate(mqtt),
+        mqtt=None if access.mqtt is None else _broker(access.mqtt),
         documents=[base64.b64encode(data).decode() for data in access.documents],
+    )
+
+
+def _broker(mqtt: Broker) -> BrokerShown:
+    certificate = base64.b64encode(mqtt.root_certificate).decode()
+    return BrokerShown(
+        host=mqtt.host, port=mqtt.port, server_name=mqtt.server_name, root_certificate=certificate
     )

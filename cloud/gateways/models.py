@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from cryptography import x509
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,48 @@ class Claimable:
 
 
 @dataclass(frozen=True, slots=True)
-class BrokerLogin:
-    """A gateway's entry in the broker's password file."""
+class Request:
+    """What a gateway asked a certificate for: `csr` (PKCS #10, DER) and the SHA-256 of its public key."""
 
+    csr: bytes
+    csr_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate that a gateway was given."""
+
+    serial: bytes
     gateway: str
-    password_hash: str
+    key_digest: bytes
+    certificate: bytes
+    issued_at: datetime
+    not_after: datetime
+
+    @classmethod
+    def of(cls, gateway: str, key_digest: bytes, signed: x509.Certificate, now: datetime) -> Certificate:
+        """One that was signed just now."""
+        der = signed.public_bytes(Encoding.DER)
+        return cls(
+            serial_bytes(signed.serial_number), gateway, key_digest, der, now, signed.not_valid_after_utc
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """A certificate that must not open the door any more. `evicted`: the broker has no session of it left."""
+
+    serial: bytes
+    gateway: str
+    revoked_at: datetime
+    evicted: bool
+
+    @property
+    def number(self) -> int:
+        """The serial number."""
+        return int.from_bytes(self.serial)
+
+
+def serial_bytes(number: int) -> bytes:
+    """A serial number as the database keeps it."""
+    return number.to_bytes(max(1, (number.bit_length() + 7) // 8))

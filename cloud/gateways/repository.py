@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cloud.gateways.models import BrokerLogin, Claimable, Gateway
+from cloud.gateways.models import Claimable, Gateway
 from cloud.kit.rows import execute, fetch, fetch_one
 
 if TYPE_CHECKING:
@@ -136,22 +136,12 @@ async def enrol(
     return added == 1
 
 
-async def set_broker_password(connection: AsyncConnection, gateway: str, password_hash: str) -> None:
-    """Keep the hash of the gateway's new broker password."""
-    await execute(
-        connection,
-        "update gateways set broker_password_hash = :hash where id = :id",
-        {"id": gateway, "hash": password_hash},
-    )
-
-
 async def revoke(connection: AsyncConnection, gateway: str, now: datetime) -> None:
-    """End the gateway: its keys, code and broker login are void; what it delivered stays."""
+    """End the gateway: its keys, code and certificates are void; what it delivered stays."""
     values = {"id": gateway, "now": now}
     await execute(
         connection,
-        "update gateways set state = 'revoked', revoked_at = :now, code_hash = null,"
-        " broker_password_hash = null where id = :id",
+        "update gateways set state = 'revoked', revoked_at = :now, code_hash = null where id = :id",
         values,
     )
     await execute(
@@ -160,15 +150,10 @@ async def revoke(connection: AsyncConnection, gateway: str, now: datetime) -> No
         " where gateway_id = :id and (valid_to is null or valid_to > :now)",
         values,
     )
-
-
-async def broker_logins(connection: AsyncConnection) -> list[BrokerLogin]:
-    """Every gateway that may speak to the broker."""
-    return await fetch(
+    await execute(
         connection,
-        BrokerLogin,
-        "select id as gateway, broker_password_hash as password_hash from gateways"
-        " where broker_password_hash is not null and state <> 'revoked' order by id",
+        "update gateway_certificates set revoked_at = :now where gateway_id = :id and revoked_at is null",
+        values,
     )
 
 

@@ -51,16 +51,19 @@ class ClaimGiven(Given):
 
     code: str = Field(min_length=1, max_length=64)
     public_key: Base64Bytes | None = Field(default=None, description="32 bytes, base64")
+    csr: Base64Bytes | None = Field(
+        default=None, description="with `public_key`: request for a TLS certificate, PKCS #10 in DER, base64"
+    )
     enrolment: Base64Bytes | None = Field(default=None, description="signed enrolment, base64")
 
 
 class BrokerShown(Shown):
-    """Where and as whom the gateway speaks MQTT."""
+    """Where the gateway speaks MQTT, and by what it knows the broker."""
 
     host: str
     port: int
-    username: str
-    password: str
+    server_name: str = Field(description="what the broker's certificate says, whatever the host")
+    root_certificate: str = Field(description="DER, base64: the only one to trust")
 
 
 class AccessShown(Shown):

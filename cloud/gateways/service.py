@@ -15,7 +15,7 @@ from cloud.gateways.errors import (
     GatewayNotFoundError,
     GatewayStateError,
 )
-from protocol.bundle import Access, Broker, write_bundle
+from protocol.bundle import Access, write_bundle
 from protocol.codes import gateway_code_secret, new_gateway_code
 from protocol.cose import PUBLIC_KEY_LENGTH, key_id_of
 from protocol.enrolment import EnrolmentError, open_enrolment, proof_of
@@ -29,35 +29,35 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from cloud.gateways.models import BrokerLogin, Claimable, Gateway
+    from cloud.gateways.certificates import Certificates
+    from cloud.gateways.models import Claimable, Gateway
+    from protocol.bundle import Broker
+    from protocol.enrolment import Enrolment
 
 CODE_LIFE = timedelta(days=7)
 BUNDLE_LIFE = timedelta(days=400)
 """A bundle may travel to a site that meets a network only next season."""
-_PASSWORD_BYTES = 18
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where gateways reach this cloud: `https_url`, and the broker's host and port (None without one)."""
+    """Where gateways reach this cloud: over HTTPS, and at the broker (None without one)."""
 
     https_url: str
-    mqtt_host: str | None
-    mqtt_port: int
+    mqtt: Broker | None
 
 
 @dataclass(frozen=True, slots=True)
 class Gateways:
     """Creates, claims, revokes and lists gateways.
 
-    `random_bytes(n)` gives n secret bytes; `hash_password` makes a line of the broker's password file;
-    `documents_for` gives the signed documents of a gateway, `keys` first; `drop_point_id` finds a site
-    by its code.
+    `random_bytes(n)` gives n secret bytes; `documents_for` gives the signed documents of a gateway, `keys`
+    first; `drop_point_id` finds a site by its code.
     """
 
     now: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
-    hash_password: Callable[[str], str]
+    certificates: Certificates
     root_public_key: bytes
     endpoints: Endpoints
     documents_for: Callable[[AsyncConnection, str], Awaitable[list[bytes]]]
@@ -89,28 +89,36 @@ class Gateways:
         return code, expires_at
 
     async def claim(
-        self, connection: AsyncConnection, code: str, public_key: bytes | None, enrolment: bytes | None
+        self,
+        connection: AsyncConnection,
+        code: str,
+        public_key: bytes | None,
+        csr: bytes | None,
+        enrolment: bytes | None,
     ) -> Access:
         """Enrol the key under the code and give access. The same code and key may ask again.
 
-        Raises ClaimRefusedError, EnrolmentError, EnvelopeError or GatewayStateError.
+        Raises ClaimRefusedError, EnrolmentError, EnvelopeError, GatewayStateError or RequestRefusedError.
         """
         secret = _secret(code)
-        key = _offered_key(public_key, enrolment)
+        offer = None if enrolment is None else open_enrolment(enrolment)
+        key = _offered_key(public_key, offer)
         gateway = await self._by_code(connection, secret, key)
-        if enrolment is not None:
-            _check_proof(enrolment, gateway.id, secret)
+        if offer is not None:
+            _check_proof(offer, gateway.id, secret)
         if gateway.code_hash == secret:
             await self._enrol(connection, gateway.id, key, secret)
+        if csr := csr if offer is None else offer.csr:
+            await self.certificates.ask(connection, gateway.id, csr)
         return await self._access(connection, gateway.id)
 
     async def bundle(self, connection: AsyncConnection, gateway: str) -> bytes:
-        """A bundle file for a site that has never been online; earlier codes and passwords become void."""
+        """A bundle file for a site that has never been online; earlier codes become void."""
         code, _ = await self.new_code(connection, gateway, BUNDLE_LIFE)
         return write_bundle(code, await self._access(connection, gateway))
 
     async def revoke(self, connection: AsyncConnection, gateway: str) -> Gateway:
-        """Void the gateway's keys, code and broker login. What it delivered stays credited."""
+        """Void the gateway's keys, code and certificates. What it delivered stays credited."""
         claimable = await repository.lock_claimable(connection, gateway, self.now())
         if claimable is None:
             raise _unknown(gateway)
@@ -132,10 +140,6 @@ class Gateways:
     async def page(self, connection: AsyncConnection, after: str, limit: int) -> list[Gateway]:
         """Gateways after id `after`, at most `limit + 1`."""
         return await repository.page(connection, after, limit + 1)
-
-    async def broker_logins(self, connection: AsyncConnection) -> list[BrokerLogin]:
-        """Who may speak to the broker."""
-        return await repository.broker_logins(connection)
 
     async def announced(self, connection: AsyncConnection, gateway: str, birth: dict[str, Any]) -> None:
         """Keep what a gateway announced of itself."""
@@ -163,16 +167,9 @@ class Gateways:
             gateway,
             self.root_public_key,
             self.endpoints.https_url,
-            await self._broker(connection, gateway),
+            self.endpoints.mqtt,
             await self.documents_for(connection, gateway),
         )
-
-    async def _broker(self, connection: AsyncConnection, gateway: str) -> Broker | None:
-        if self.endpoints.mqtt_host is None:
-            return None
-        password = self.random_bytes(_PASSWORD_BYTES).hex()
-        await repository.set_broker_password(connection, gateway, self.hash_password(password))
-        return Broker(self.endpoints.mqtt_host, self.endpoints.mqtt_port, gateway, password)
 
     async def _live(self, connection: AsyncConnection, gateway: str) -> None:
         claimable = await repository.lock_claimable(connection, gateway, self.now())
@@ -193,18 +190,17 @@ def _secret(code: str) -> bytes:
         raise ClaimRefusedError(str(error)) from error
 
 
-def _offered_key(public_key: bytes | None, enrolment: bytes | None) -> bytes:
-    if enrolment is not None:
-        return open_enrolment(enrolment).public_key
+def _offered_key(public_key: bytes | None, offer: Enrolment | None) -> bytes:
+    if offer is not None:
+        return offer.public_key
     if public_key is None or len(public_key) != PUBLIC_KEY_LENGTH:
         raise EnrolmentError(f"a claim brings a public key of {PUBLIC_KEY_LENGTH} bytes or an enrolment")
     return public_key
 
 
-def _check_proof(enrolment: bytes, gateway: str, secret: bytes) -> None:
-    opened = open_enrolment(enrolment)
-    expected = proof_of(gateway, opened.public_key, secret)
-    if opened.gateway != gateway or not hmac.compare_digest(opened.proof, expected):
+def _check_proof(offer: Enrolment, gateway: str, secret: bytes) -> None:
+    expected = proof_of(gateway, offer.public_key, secret)
+    if offer.gateway != gateway or not hmac.compare_digest(offer.proof, expected):
         raise ClaimRefusedError("the enrolment is for another gateway or another code")
 
 

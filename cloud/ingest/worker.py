@@ -18,8 +18,8 @@ from protocol.topics import Lane, TopicError, lane_filter, parse_topic, topic
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from cloud.config import MqttSettings
     from cloud.ingest.service import Ingest, IngestReply
+    from cloud.kit.broker_door import BrokerDoor
     from cloud.kit.clock import Clock
 
 RETRY_S_MIN = 0.5
@@ -42,13 +42,13 @@ class MqttWorker:
 
     def __init__(
         self,
-        settings: MqttSettings,
+        door: BrokerDoor,
         ingest: Ingest,
         clock: Clock,
         random: Callable[[], float],
         on_status: Callable[[str, bytes], Awaitable[None]] | None = None,
     ) -> None:
-        self._settings = settings
+        self._door = door
         self._ingest = ingest
         self._clock = clock
         self._random = random
@@ -89,13 +89,7 @@ class MqttWorker:
                 await asyncio.gather(publisher, return_exceptions=True)
 
     def _client(self) -> aiomqtt.Client:
-        version = aiomqtt.ProtocolVersion.V5 if self._settings.version == 5 else aiomqtt.ProtocolVersion.V311
-        return aiomqtt.Client(
-            self._settings.host,
-            self._settings.port,
-            username=self._settings.username,
-            password=self._settings.password,
-            protocol=version,
+        return self._door.client(
             keepalive=KEEPALIVE_S,
             max_queued_incoming_messages=INCOMING_MAX,
             max_queued_outgoing_messages=ACKS_MAX,

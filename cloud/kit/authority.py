@@ -6,6 +6,7 @@ one, nor where the broker keeps its files. Every key is P-256, which each OpenSS
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -13,22 +14,26 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cloud.errors import ConfigError, InvalidError
+from protocol.enrolment import CSR_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 AUTHORITY_LIFE = timedelta(days=365 * 25)
 GATEWAY_LIFE = timedelta(days=90)
@@ -38,9 +43,13 @@ REVOCATIONS_LIFE = timedelta(days=30)
 _BACKDATED = timedelta(hours=1)
 """What two clocks may differ; also room for revocation lists that must each be later than the one before."""
 _SECOND = timedelta(seconds=1)
+_UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What the library makes of a request: it has no error root."""
+CANARY = "canary-in-the-mine"
+CANARIES = 2**32
+"""Serial numbers up to this are canaries' and stay on one list only; all others are random and far above."""
 SERVER_NAME = "broker.reloop.internal"
 """What the broker's certificate says, wherever it stands: only this authority signs for it."""
-CSR_BYTES_MAX = 1024
 
 
 class RequestRefusedError(InvalidError):
@@ -65,6 +74,17 @@ class Pair:
     def pem(self) -> bytes:
         """The certificate."""
         return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def name(self) -> str:
+        """Whom the certificate names."""
+        (name,) = self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(name.value)
+
+    @property
+    def der(self) -> bytes:
+        """The certificate, as it travels."""
+        return self.certificate.public_bytes(Encoding.DER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +111,18 @@ class Authority:
         """What the broker trusts gateways by: the chain above their certificates."""
         return self.issuer.pem + self.root.pem
 
-    def gateway_certificate(self, csr: bytes, gateway: str, now: datetime) -> bytes:
-        """A chain in PEM for the key of a request (DER). The request's own names are not looked at.
+    def certify(self, csr: bytes, gateway: str, now: datetime) -> x509.Certificate:
+        """A gateway's certificate for the key of a request (DER). The request's own names are not looked at.
 
         Raises RequestRefusedError.
         """
         key = _requested_key(csr)
         builder = _builder(gateway, key, now - _BACKDATED, now + GATEWAY_LIFE)
-        return self._signed(_for_use(builder, ExtendedKeyUsageOID.CLIENT_AUTH)) + self.issuer.pem
+        return self._signed(_for_use(builder, ExtendedKeyUsageOID.CLIENT_AUTH))
+
+    def gateway_certificate(self, csr: bytes, gateway: str, now: datetime) -> bytes:
+        """As `certify`, a chain in PEM."""
+        return self.certify(csr, gateway, now).public_bytes(Encoding.PEM) + self.issuer.pem
 
     def server_certificate(self, now: datetime) -> tuple[bytes, bytes]:
         """A new key and its chain for the broker's listeners, in PEM."""
@@ -107,7 +131,8 @@ class Authority:
         builder = builder.add_extension(
             x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME)]), critical=False
         )
-        chain = self._signed(_for_use(builder, ExtendedKeyUsageOID.SERVER_AUTH)) + self.issuer.pem
+        leaf = self._signed(_for_use(builder, ExtendedKeyUsageOID.SERVER_AUTH))
+        chain = leaf.public_bytes(Encoding.PEM) + self.issuer.pem
         return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), chain
 
     def cloud_certificate(self, name: str, now: datetime) -> Pair:
@@ -124,12 +149,19 @@ class Authority:
         """For ten minutes, under a gateway's own name: whoever connects with it takes its session's place."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(gateway, key.public_key(), now - _BACKDATED, now + timedelta(minutes=10))
-        builder = _for_use(builder, ExtendedKeyUsageOID.CLIENT_AUTH)
-        builder = builder.issuer_name(self.issuer.certificate.subject)
-        return Pair(key, builder.sign(self.issuer.key, hashes.SHA256()))
+        return Pair(key, self._signed(_for_use(builder, ExtendedKeyUsageOID.CLIENT_AUTH)))
 
-    def revocations(self, serials: Iterable[int], now: datetime, after: datetime | None = None) -> bytes:
-        """The revocation list in PEM. `after` is when the list before it says it was made.
+    def canary_certificate(self, now: datetime) -> Pair:
+        """For ten minutes, to be revoked at once: a broker that refuses it has read the list with it."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        end = now + timedelta(minutes=10)
+        builder = _builder(CANARY, key.public_key(), now - _BACKDATED, end, 1 + secrets.randbelow(CANARIES))
+        return Pair(key, self._signed(_for_use(builder, ExtendedKeyUsageOID.CLIENT_AUTH)))
+
+    def revocations(
+        self, serials: Mapping[int, datetime], now: datetime, after: datetime | None = None
+    ) -> bytes:
+        """The list in PEM: since when each serial is void. `after` is when the list before it was made.
 
         OpenSSL keeps whichever it read first of two lists of the same second, so each is later than the last.
         """
@@ -142,14 +174,24 @@ class Authority:
             .last_update(made)
             .next_update(now + REVOCATIONS_LIFE)
         )
-        for serial in sorted(serials):
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(made)
+        for serial, since in sorted(serials.items()):
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(since)
             builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(self.issuer.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
-    def _signed(self, builder: x509.CertificateBuilder) -> bytes:
+    def _signed(self, builder: x509.CertificateBuilder) -> x509.Certificate:
         named = builder.issuer_name(self.issuer.certificate.subject)
-        return named.sign(self.issuer.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        return named.sign(self.issuer.key, hashes.SHA256())
+
+
+def requested_key_digest(csr: bytes) -> bytes:
+    """SHA-256 of the public key that a request (DER) is for. Raises RequestRefusedError."""
+    return key_digest(_requested_key(csr))
+
+
+def key_digest(key: CertificatePublicKeyTypes) -> bytes:
+    """SHA-256 of a public key as certificates and requests hold it."""
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 
 def _requested_key(csr: bytes) -> ec.EllipticCurvePublicKey:
@@ -159,7 +201,7 @@ def _requested_key(csr: bytes) -> ec.EllipticCurvePublicKey:
         request = x509.load_der_x509_csr(csr)
         key = request.public_key()
         whole = request.is_signature_valid
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except _UNREADABLE as error:
         raise RequestRefusedError(f"the certificate request cannot be read: {error}") from error
     if not whole or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise RequestRefusedError("the certificate request is not signed by a P-256 key of its own")
@@ -167,13 +209,13 @@ def _requested_key(csr: bytes) -> ec.EllipticCurvePublicKey:
 
 
 def _builder(
-    name: str, key: ec.EllipticCurvePublicKey, begin: datetime, end: datetime
+    name: str, key: ec.EllipticCurvePublicKey, begin: datetime, end: datetime, serial: int | None = None
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
         .public_key(key)
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(end)
     )

@@ -1,1 +1,1 @@
-"""What the cloud does unasked: documents to gateways, the broker's access files, housekeeping."""
+"""What the cloud does unasked: documents to gateways, the broker's folder, housekeeping."""

@@ -1,4 +1,4 @@
-"""What must be done now and then: a fresh catalogue, old answers thrown away, the broker's files."""
+"""What must be done now and then: a fresh catalogue, certificates, the broker's folder; old answers go."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.kit.web.work import KEEP_DAYS
+from cloud.worker.broker import ALARMS
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from cloud.alarms.service import Alarms
     from cloud.documents.service import Documents
+    from cloud.gateways.certificates import Certificates
     from cloud.kit.clock import Clock
-    from cloud.worker.broker import BrokerFiles
+    from cloud.worker.broker import BrokerKeeper
 
 EVERY_S = 15.0
 """Also bounds how long a gateway that another process revoked may go on speaking to the broker."""
@@ -29,7 +32,9 @@ class Housekeeping:
 
     engine: AsyncEngine
     documents: Documents
-    files: BrokerFiles | None
+    certificates: Certificates
+    alarms: Alarms
+    broker: BrokerKeeper | None
     clock: Clock
 
     async def run(self) -> None:
@@ -49,5 +54,19 @@ class Housekeeping:
             await self.documents.reissue_due(connection)
             await connection.execute(text(_PRUNE))
             await self.documents.file_newest(connection)
-        if self.files is not None:
-            await self.files.sync(self.engine)
+            await self.certificates.prune(connection)
+            due = await self.certificates.due(connection)
+        for gateway in due:
+            async with self.engine.begin() as connection:
+                await self.documents.publish_config(connection, gateway)
+        if self.broker is not None:
+            await self._keep(self.broker)
+
+    async def _keep(self, broker: BrokerKeeper) -> None:
+        try:
+            await broker.sync(self.engine, thorough=True)
+        finally:
+            complaints = broker.complaints()
+            async with self.engine.begin() as connection:
+                for code in ALARMS:
+                    await self.alarms.keep(connection, code, complaints.get(code))

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from cloud.config import MqttSettings
     from cloud.documents.models import StoredDocument
     from cloud.documents.service import Documents
     from cloud.gateways.service import Gateways
+    from cloud.kit.broker_door import BrokerDoor
     from cloud.kit.clock import Clock
 
 LOOK_S = 2.0
@@ -42,7 +42,7 @@ RESEND_S = 20.0
 """The same document is not sent to the same gateway again sooner."""
 _STAMP = """
 select (select count(*) from documents), (select count(*) from gateways where state <> 'revoked'),
-       (select max(issued_at) from documents)
+       (select max(issued_at) from documents), (select max(csr_at) from gateways)
 """
 
 
@@ -53,7 +53,7 @@ class Publisher:
     engine: AsyncEngine
     documents: Documents
     gateways: Gateways
-    mqtt: MqttSettings
+    door: BrokerDoor
     clock: Clock
     connected: bool = False
     _statuses: dict[str, Status] = field(default_factory=dict)
@@ -89,15 +89,9 @@ class Publisher:
             tasks.create_task(self._look(client))
 
     def _client(self) -> aiomqtt.Client:
-        version = aiomqtt.ProtocolVersion.V5 if self.mqtt.version == 5 else aiomqtt.ProtocolVersion.V311
-        clean: dict[str, Any] = {} if self.mqtt.version == 5 else {"clean_session": True}
-        return aiomqtt.Client(
-            self.mqtt.host,
-            self.mqtt.port,
-            username=self.mqtt.username,
-            password=self.mqtt.password,
+        clean: dict[str, Any] = {} if self.door.settings.version == 5 else {"clean_session": True}
+        return self.door.client(
             identifier=f"reloop-publisher-{random.randbytes(4).hex()}",
-            protocol=version,
             max_queued_incoming_messages=QUEUED_MAX,
             max_queued_outgoing_messages=QUEUED_MAX,
             **clean,

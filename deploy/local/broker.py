@@ -1,6 +1,6 @@
-"""The MQTT broker: mosquitto where it is installed, else the embedded amqtt for the demo.
+"""The MQTT broker: mosquitto, on the configuration and certificates that the cloud's command writes for it.
 
-Owns their configuration: loopback only, nobody anonymous, nothing persistent that anyone relies on.
+Owns where it listens on loopback and its process. Does not own what is configured.
 """
 
 from __future__ import annotations
@@ -8,72 +8,60 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import sys
+import subprocess
 from typing import TYPE_CHECKING
 
-from deploy.local.processes import Process, listening
+from deploy.local.processes import Process, StartError, free_port, listening, program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MESSAGE_BYTES_MAX = 128 * 1024
+_CONFIGURE_S = 60.0
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-
-_MOSQUITTO = """\
-listener {port} 127.0.0.1
-user {user}
-pid_file {folder}/broker.pid
-allow_anonymous false
-password_file {auth}/passwd
-acl_file {auth}/acl
-persistence false
-retain_available true
-message_size_limit {size}
-max_inflight_messages 20
-max_queued_messages 1000
-log_dest stdout
-log_type error
-log_type warning
-log_type notice
-"""
 
 
 class Broker:
-    """A broker on a port, with its files in `folder`; `auth` is where the cloud keeps its access files."""
+    """A broker with its files in `folder`, for the cloud whose data and keys are in `data_dir`.
 
-    def __init__(self, folder: Path, port: int) -> None:
+    Gateways come in at `port`, the cloud at `inside_port`; `auth` is the folder that the cloud keeps.
+    """
+
+    mqtt_version = 5
+
+    def __init__(self, folder: Path, port: int, data_dir: Path) -> None:
         self.port = port
+        self.inside_port = free_port()
         self.auth = folder / "auth"
         self.pid_file = folder / "broker.pid"
-        self._folder = folder
-        self._mosquitto = shutil.which("mosquitto", path=_PATH)
-        self.mqtt_version = 5 if self._mosquitto else 4
-        """5, or 4 for MQTT 3.1.1, which is all that amqtt speaks."""
-        self.process = Process("broker", self._command(), folder / "broker.log")
+        self._data_dir = data_dir
+        mosquitto = shutil.which("mosquitto", path=_PATH) or "mosquitto"
+        command = [mosquitto, "-c", str(self.auth / "mosquitto.conf")]
+        self.process = Process("broker", command, folder / "broker.log")
 
     def start(self) -> None:
         """Start and wait until it listens."""
-        self._write_files()
+        self.configure()
         self.process.start()
-        self.process.await_ready(lambda: listening(self.port))
+        self.process.await_ready(lambda: listening(self.port) and listening(self.inside_port))
         self.pid_file.write_text(f"{self.process.pid}\n")
 
-    def _command(self) -> list[str]:
-        if self._mosquitto is not None:
-            return [self._mosquitto, "-c", str(self._folder / "mosquitto.conf")]
-        return [sys.executable, "-m", "deploy.local.amqtt_broker", str(self.port)]
-
-    def _write_files(self) -> None:
+    def configure(self) -> None:
+        """Have its folder written. Raises StartError."""
         self.auth.mkdir(parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        for name in ("passwd", "acl"):
-            (self.auth / name).touch(0o600)
-        (self._folder / "mosquitto.conf").write_text(
-            _MOSQUITTO.format(
-                port=self.port,
-                user=getpass.getuser(),
-                folder=self._folder,
-                auth=self.auth,
-                size=_MESSAGE_BYTES_MAX,
-            )
+        done = subprocess.run(
+            [
+                *(program("reloop-cloud"), "broker", "configure"),
+                *("--folder", str(self.auth)),
+                *("--address", "127.0.0.1"),
+                *("--port", str(self.port)),
+                *("--inside-port", str(self.inside_port)),
+                *("--user", getpass.getuser()),
+            ],
+            env={**os.environ, "RELOOP_DATA_DIR": str(self._data_dir)},
+            capture_output=True,
+            text=True,
+            timeout=_CONFIGURE_S,
+            check=False,
         )
+        if done.returncode != 0:
+            raise StartError(f"the broker cannot be configured:\n{done.stderr}")

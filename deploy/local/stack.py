@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,16 +43,16 @@ class Cloud:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.broker = Broker(folder / "broker", free_port())
+        self.broker = Broker(folder / "broker", free_port(), folder / "cloud")
         self.http_port = free_port()
-        password = self._password()
         self.environment = {
             "RELOOP_DATA_DIR": str(folder / "cloud"),
             "RELOOP_HTTP_HOST": "127.0.0.1",
             "RELOOP_HTTP_PORT": str(self.http_port),
-            "RELOOP_MQTT_URL": f"mqtt://cloud:{password}@127.0.0.1:{self.broker.port}",
+            "RELOOP_MQTT_URL": f"mqtts://127.0.0.1:{self.broker.inside_port}",
+            "RELOOP_MQTT_PUBLIC_URL": f"mqtts://127.0.0.1:{self.broker.port}",
             "RELOOP_MQTT_VERSION": str(self.broker.mqtt_version),
-            "RELOOP_BROKER_AUTH_DIR": str(self.broker.auth),
+            "RELOOP_BROKER_DIR": str(self.broker.auth),
             "RELOOP_BROKER_PID_FILE": str(self.broker.pid_file),
         }
         self.process = Process(
@@ -99,14 +98,6 @@ class Cloud:
             return httpx.get(f"{self.url}/readyz", timeout=2.0).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
-
-    def _password(self) -> str:
-        path = self.folder / "broker-password"
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path.touch(0o600)
-            path.write_text(secrets.token_urlsafe(24))
-        return path.read_text()
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import msgspec
 class Report(msgspec.Struct, frozen=True):
     """Seqs are of `epoch`; `road` is None while offline; devices map a port to its health.
 
+    `certificate` is how we stand with the broker (asked for, valid until, expired, refused), "" without one.
     `autonomy_h` is how long intake could go on with no link at the present rate, None if unknown.
     """
 
@@ -20,6 +21,7 @@ class Report(msgspec.Struct, frozen=True):
     first_kept: int
     road: str | None
     problem: str
+    certificate: str
     breakers: dict[str, str]
     alarms: dict[str, int]
     frames: int

@@ -1,4 +1,4 @@
-"""The MQTT road: aiomqtt, QoS 1, nothing that correctness needs from the broker.
+"""The MQTT road: aiomqtt over mutual TLS, QoS 1, nothing that correctness needs from the broker.
 
 A PUBACK means only that the bytes left us. aiomqtt hides refused publishes, so paho's reason codes
 are read here; publishing while disconnected would queue without bound in paho, so it is never done.
@@ -10,13 +10,12 @@ import asyncio
 import logging
 import math
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 
-from edge.errors import ConfigError
 from edge.sync.progress import moved_bytes
 from edge.sync.roads import (
     AckArrived,
@@ -34,11 +33,10 @@ from protocol.topics import Lane, TopicError, document_filter, parse_topic, topi
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from edge.config import CloudSettings
     from edge.identity import Identity
-    from edge.sync.trust import Trust
+    from edge.sync.credentials import BrokerContext, Credentials
 
 _INCOMING_MAX = 256
 _OUTGOING_MAX = 16
@@ -51,49 +49,26 @@ _LOGGER = logging.getLogger("reloop.mqtt")
 
 @dataclass(frozen=True, slots=True)
 class MqttSettings:
-    """Where the broker is and who we are there. `version` is 5 (with reason codes) or 4 (3.1.1)."""
+    """Where the broker is and how we stand with it. `version` is 5 (with reason codes) or 4 (3.1.1)."""
 
     gateway: str
     host: str
     port: int
-    username: str | None
-    password: str | None = field(repr=False)
+    credentials: Credentials
     version: int = 5
     keepalive_s: int = 30
     timeout_s: float = 10.0
-    trust: Trust | None = None
 
 
-def mqtt_settings(cloud: CloudSettings, identity: Identity, trust: Trust) -> MqttSettings | None:
-    """Where the broker is: as configured, else as the claim said; None if neither names one.
-
-    `trust` is used if TLS is configured. Raises ConfigError if the password cannot be read.
-    """
+def mqtt_settings(
+    cloud: CloudSettings, identity: Identity, credentials: Credentials | None
+) -> MqttSettings | None:
+    """Where the broker is: as configured, else as the claim said; None if the claim named none to trust."""
     offered = identity.mqtt
-    host = cloud.mqtt_host or (offered.host if offered else "")
-    if not host:
+    if offered is None or credentials is None:
         return None
-    username = cloud.mqtt_username or (offered.username if offered else "")
-    file = cloud.mqtt_password_file
-    password = _password(file) if file else (offered.password if offered else "")
-    return MqttSettings(
-        gateway=identity.gateway,
-        host=host,
-        port=cloud.mqtt_port if cloud.mqtt_host or offered is None else offered.port,
-        username=username or None,
-        password=password or None,
-        version=cloud.mqtt_version,
-        trust=trust if cloud.mqtt_tls else None,
-    )
-
-
-def _password(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(
-            f"`mqtt_password_file` {file} cannot be read: {error}", code="config.value"
-        ) from error
+    host, port = (cloud.mqtt_host, cloud.mqtt_port) if cloud.mqtt_host else (offered.host, offered.port)
+    return MqttSettings(identity.gateway, host, port, credentials, version=cloud.mqtt_version)
 
 
 class _Client(aiomqtt.Client):
@@ -101,23 +76,39 @@ class _Client(aiomqtt.Client):
 
     refusal: int | None = None
     taken_over = False
+    _hung_up = False
+    context: BrokerContext | None = None
 
     def _on_disconnect(
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
     ) -> None:
         self.taken_over = getattr(reason_code, "value", 0) == _TAKEN_OVER
-        # aiomqtt would go on waiting for answers that can no longer come, until its timeout.
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        self._loop.call_soon_threadsafe(
+            self._wait_no_longer, reason_code
+        )  # the connecting thread may tell us
+
+    def _wait_no_longer(self, reason_code: Any) -> None:
+        """aiomqtt would go on waiting for answers that can no longer come, until its timeout."""
         waits: list[asyncio.Future[Any]] = [self._connected, *self._pending_subscribes.values()]
         for waiting in waits:
             if not waiting.done():
                 waiting.set_exception(aiomqtt.MqttError(f"closed while it was being opened: {reason_code}"))
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _client_connect(self) -> None:
+        """Runs in a thread that nobody can cancel: if nobody waits any more, what it opened is closed."""
+        super()._client_connect()
+        if self._hung_up:
+            self._client._sock_close()
 
     def hang_up(self) -> None:
         """Close the socket, with no farewell: the broker then says our last will, and nothing has to wait.
 
-        aiomqtt itself would leave the socket open after a timeout.
+        aiomqtt itself would leave the socket open after a timeout. A handshake under way ends here, too.
         """
+        self._hung_up = True
+        if self.context is not None:
+            self.context.give_up()
         self._client._sock_close()
         if not self._disconnected.done():
             self._disconnected.set_result(None)
@@ -221,13 +212,16 @@ class MqttRoad:
 
     def __init__(self, settings: MqttSettings) -> None:
         self._settings = settings
+        self.waits_for = settings.credentials.waits_for
 
     @asynccontextmanager
     async def link(self, will: Status, silence_s_max: float) -> AsyncIterator[MqttLink]:
         """Connect, subscribe to acks and documents, hand out the link. Raises RoadError, RoadRefused."""
-        client = self._client(will, silence_s_max)
+        context = self._settings.credentials.context()
+        client = self._client(will, silence_s_max, context)
         try:
             async with client:
+                self._settings.credentials.accepted()
                 try:
                     await self._subscribe(client)
                     yield MqttLink(client, self._settings)
@@ -237,7 +231,7 @@ class MqttRoad:
             kind = RoadRefused if _code(error.rc) in _NOT_US else RoadError
             raise kind(f"the broker refuses the connection: {error}") from error
         except (aiomqtt.MqttError, UnicodeError) as error:  # UnicodeError: a host that is no host name
-            raise RoadError(f"no connection to the broker: {error}") from error
+            raise self._settings.credentials.problem(context, error) from error
         finally:
             client.hang_up()
 
@@ -248,14 +242,14 @@ class MqttRoad:
             if any(_code(code) >= _REFUSED for code in granted):
                 raise RoadRefused(f"the broker refuses to subscribe us to {name}")
 
-    def _client(self, will: Status, silence_s_max: float) -> _Client:
+    def _client(self, will: Status, silence_s_max: float, context: BrokerContext) -> _Client:
         settings = self._settings
+        timeout_s = max(settings.timeout_s, silence_s_max)
         five = settings.version == aiomqtt.ProtocolVersion.V5.value
-        return _Client(
+        context.silence_s_max = timeout_s
+        client = _Client(
             settings.host,
             settings.port,
-            username=settings.username,
-            password=settings.password,
             logger=_LOGGER,
             identifier=settings.gateway,
             protocol=aiomqtt.ProtocolVersion(settings.version),
@@ -263,11 +257,13 @@ class MqttRoad:
             clean_start=True if five else MQTT_CLEAN_START_FIRST_ONLY,
             will=aiomqtt.Will(topic(settings.gateway, Lane.STATUS), write_status(will), 1, retain=True),
             keepalive=settings.keepalive_s,
-            tls_context=None if settings.trust is None else settings.trust.context(),
-            timeout=max(settings.timeout_s, silence_s_max),
+            tls_context=context,
+            timeout=timeout_s,
             max_queued_incoming_messages=_INCOMING_MAX,
             max_queued_outgoing_messages=_OUTGOING_MAX,
         )
+        client.context = context
+        return client
 
 
 def _code(reason: Any) -> int:

@@ -55,6 +55,18 @@ class TwinFound(RoadRefused):
     rest_s = 300.0
 
 
+class CertificateRefused(RoadRefused):
+    """The broker does not let our certificate in: it is over, or was revoked. The other roads go on."""
+
+    code = "sync.certificate_refused"
+
+
+class BrokerUnknown(RoadRefused):
+    """What stands where the broker should be cannot show a certificate of our authority."""
+
+    code = "sync.broker_unknown"
+
+
 class TakenOver(RoadError):  # noqa: N818 - names what happened
     """Another connection under our name took our place at the broker."""
 

@@ -69,6 +69,8 @@ class Session:
         self._sending = 0
         self._asked: list[str] = []
         self._mismatches = 0
+        self._enrolled = False
+        self._answers_due = False
         self._moved_s = self._now()
         self.acks = 0
 
@@ -153,9 +155,19 @@ class Session:
         return True
 
     async def _enrol(self) -> None:
-        enrolment = self._wiring.enrolment()
-        if enrolment is not None and not self._flights:
+        """Say who we are and what certificate we want, once. A no is no end: if the cloud does not know our
+        key, it says so to the next frame.
+        """
+        enrolment = None if self._enrolled else self._wiring.enrolment()
+        self._enrolled = True
+        if enrolment is None:
+            return
+        self._answers_due = True
+        try:
             await self._sent(self._link.send(enrolment))
+        except RoadRefused as error:
+            self._wiring.traffic.alarm("sync.enrolment_refused")
+            _LOGGER.warning("the enrolment was refused: %s", error)
 
     async def _sent(self, sending: Coroutine[object, object, None]) -> None:
         self._sending += 1
@@ -170,6 +182,9 @@ class Session:
             self._progressed()
             if isinstance(item, AckArrived):
                 await self._acknowledge(item.data)
+                if self._answers_due and self.delivered:
+                    self._answers_due = False
+                    await self._ask_for_documents(again=True)
             else:
                 await self._wiring.documents.arrived(item)
                 await self._ask_for_documents(again=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -54,12 +55,16 @@ class AllRoadsClosed(RoadError):  # noqa: N818 - a state, not a mistake
 
 @dataclass(slots=True)
 class Lane:
-    """A road with its breaker; a refused road rests until `rests_until_s` (monotonic seconds)."""
+    """A road with its breaker; a refused road rests until `rests_until_s` (monotonic seconds).
+
+    `waits_for` says what has to come by another road before this one can be tried at all, or nothing.
+    """
 
     road: Road
     breaker: Breaker
     rests_until_s: float = 0.0
     takeovers_s: deque[float] = field(default_factory=lambda: deque(maxlen=2))
+    waits_for: Callable[[], str] = lambda: ""
     acks_before: int = 0
     patience: Patience = field(init=False)
 
@@ -67,7 +72,9 @@ class Lane:
         self.patience = Patience(self.breaker.settings.timeout_s)
 
     def rest_s(self, now_s: float) -> float:
-        """Seconds until this road may be tried; 0.0 if now."""
+        """Seconds until this road may be tried; 0.0 if now, infinite if nobody knows."""
+        if self.waits_for():
+            return math.inf
         return max(self.breaker.retry_after_s, self.rests_until_s - now_s, 0.0)
 
 
@@ -139,7 +146,8 @@ class Sync:
         for lane in self._lanes:
             if lane.rest_s(now_s) == 0:
                 return lane
-        raise AllRoadsClosed(best.rest_s(now_s))
+        self._problem = best.waits_for() or self._problem
+        raise AllRoadsClosed(min(best.rest_s(now_s), _RETRY_MAX_S))
 
     async def _travel(self, lane: Lane) -> bool:
         """One session; whether its link was lost. Raises what ended it if it delivered nothing."""

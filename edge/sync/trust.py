@@ -33,8 +33,13 @@ class Trust:
 
     def context(self) -> ssl.SSLContext:
         """One context, whose connections from now on look at dates or do not."""
-        flags = int(self._context.verify_flags) & ~NO_CHECK_TIME
-        if self._clock.quality() is not ClockQuality.SYNCED:
-            flags |= NO_CHECK_TIME
-        self._context.verify_flags = ssl.VerifyFlags(flags)
+        mind_dates(self._context, self._clock)
         return self._context
+
+
+def mind_dates(context: ssl.SSLContext, clock: Clock) -> None:
+    """Have connections from now on look at dates if the clock can tell them, else not."""
+    flags = int(context.verify_flags) & ~NO_CHECK_TIME
+    if clock.quality() is not ClockQuality.SYNCED:
+        flags |= NO_CHECK_TIME
+    context.verify_flags = ssl.VerifyFlags(flags)

@@ -1,7 +1,7 @@
 """An outbox of 20,000 weighings through agent, broker, cloud and COMMIT to the last ack; and its bytes.
 
 The peer is ingest alone, measured in turns with it. Bytes are TCP payload both ways from the connection on:
-MQTT framing, acks and the birth included.
+TLS, MQTT framing, acks and the birth included.
 """
 
 from __future__ import annotations

@@ -12,20 +12,25 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from deploy.local.processes import free_port
 from edge.clock import SystemClock
 from edge.identity import load_identity
-from protocol.bundle import Access, write_bundle
+from protocol.bundle import Access, Broker, write_bundle
 from protocol.codes import new_gateway_code
 from protocol.courier import Direction, Header, Item, read_header, read_items, write_header, write_item
+from protocol.enrolment import open_enrolment
 from tests.edge.directory.signing_cloud import Cloud
 from tests.edge.sync.plain_cloud import PlainCloud
+from tests.edge.sync.tls_broker import Papers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,10 +108,10 @@ class Box:
         )
         return None if done.returncode else json.loads(done.stdout)
 
-    def bundle(self, gateway: str = GATEWAY) -> Path:
+    def bundle(self, gateway: str = GATEWAY, broker: Broker | None = None) -> Path:
         path = self.folder / f"{gateway}.bundle"
         documents = [self.signing.keys(), self.signing.catalog()]
-        access = Access(gateway, self.signing.root.public, "", None, documents)
+        access = Access(gateway, self.signing.root.public, "", broker, documents)
         path.write_bytes(write_bundle(new_gateway_code(secrets.token_bytes), access))
         return path
 
@@ -279,13 +284,8 @@ def test_a_taken_port_stops_the_start_with_the_section_to_change(box: Box) -> No
             assert f"[{section}]" in box.fails("run")
 
 
-def test_a_password_file_that_is_missing_is_named(box: Box) -> None:
+def test_an_authority_s_file_that_is_missing_is_named(box: Box) -> None:
     box.claim()
-    box.config.write_text(
-        f'data_dir = "{box.data}"\n[kiosk]\nport = 0\n[health]\nport = 0\n[cloud]\n'
-        'mqtt_host = "127.0.0.1"\nmqtt_password_file = "/none/secret"\n'
-    )
-    assert "`mqtt_password_file` /none/secret cannot be read" in box.fails("run")
     box.config.write_text(
         f'data_dir = "{box.data}"\n[kiosk]\nport = 0\n[health]\nport = 0\n[cloud]\n'
         'https_url = "https://127.0.0.1"\nca_file = "/none/ca.pem"\n'
@@ -340,7 +340,42 @@ def test_a_courier_frees_the_outbox_and_brings_documents(box: Box, beside: bool)
         box.stop(agent)
 
 
-def answered(box: Box, outbox: Path, answer: Path) -> None:
+def test_a_courier_takes_the_request_for_a_certificate_along_and_brings_one(box: Box) -> None:
+    """Also for another key, when the first was lost."""
+    papers = Papers(box.folder / "papers", GATEWAY)
+    box.config.write_text(box.config.read_text().replace('["https"]', '["mqtt"]'))
+    box.run("claim", "--bundle", str(box.bundle(broker=papers.broker)))
+    agent = box.start()
+    status = until(box.status)
+    assert status["certificate"] == "asked for"
+    outbox, answer, requests = box.folder / "outbox.rlc", box.folder / "answer.rlc", list[bytes]()
+    for version in (1, 2):
+        box.run("courier", "export", str(outbox))
+        enrolment = open_enrolment(enrolments_of(outbox)[0])
+        requests.append(enrolment.csr)
+        chain = papers.authority.gateway_certificate(enrolment.csr, GATEWAY, datetime.now(UTC))
+        certificates = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(chain)]
+        answered(box, outbox, answer, box.signing.config(version, certificates))
+        box.run("courier", "import", str(answer))
+        assert until(box.status)["certificate"].startswith("valid until")
+        assert until(box.status)["breakers"] == {"mqtt": "closed"}
+        box.run("courier", "export", str(outbox))
+        assert enrolments_of(outbox) == [], "nothing is left to be asked for"
+        box.stop(agent)
+        (box.data / "gateway-tls.key").unlink()
+        agent = box.start()
+        assert until(box.status)["certificate"] == "asked for"
+    box.stop(agent)
+    assert requests[0] != requests[1]
+
+
+def enrolments_of(outbox: Path) -> list[bytes]:
+    with outbox.open("rb") as up:
+        read_header(up, Direction.UP)
+        return [data for item, data in read_items(up) if item is Item.ENROLMENT]
+
+
+def answered(box: Box, outbox: Path, answer: Path, *documents: bytes) -> None:
     """What `reloop-cloud courier import` does, with the protocol alone."""
     known = load_identity(box.data)
     assert known is not None
@@ -348,7 +383,8 @@ def answered(box: Box, outbox: Path, answer: Path) -> None:
     with outbox.open("rb") as up, answer.open("wb") as down:
         read_header(up, Direction.UP)
         write_header(down, Header(Direction.DOWN, GATEWAY, SystemClock().wall_ms()))
-        write_item(down, Item.DOCUMENT, box.signing.catalog(version=2))
+        for document in documents or [box.signing.catalog(version=2)]:
+            write_item(down, Item.DOCUMENT, document)
         items = list(read_items(up))
         assert items[0][0] is Item.ENROLMENT
         for item, data in items:

@@ -30,7 +30,7 @@ kind = "rdm6300"
 
 [cloud]
 https_url = "https://cloud.example"
-mqtt_password_file = "mqtt.password"
+ca_file = "cloud.pem"
 
 [station]
 preset_tares_g = [120, 950]
@@ -56,7 +56,7 @@ def test_a_whole_file_is_read_with_defaults_for_the_rest(write: Path) -> None:
     assert settings.scale is not None
     assert (settings.scale.dialect, settings.scale.baud) == ("mt-sics", 9600)
     assert settings.scanners[1] == ScannerSettings(port="/dev/ttyS0", kind="rdm6300")
-    assert settings.cloud.mqtt_password_file == write.parent / "mqtt.password"
+    assert settings.cloud.ca_file == write.parent / "cloud.pem"
     assert settings.station.preset_tares_g == (120, 950)
     assert settings.journal.keep_days == 30
 
@@ -83,7 +83,9 @@ def test_settings_cannot_be_changed_after_loading(write: Path) -> None:
         ('dialect = "mt-sics"\n', "", "config.missing_key", 3, "scale.dialect is missing"),
         ("[120, 950]", "[120, 0]", "config.value", 20, "preset_tares_g[1]: Expected `int` >= 1"),
         ("[120, 950]", '"120"', "config.value", 20, "Expected `array`, got `str`"),
-        ('"mqtt.password"', "7", "config.value", 17, "cloud.mqtt_password_file: Expected `str"),
+        ('"cloud.pem"', "7", "config.value", 17, "cloud.ca_file: Expected `str"),
+        ("ca_file", "mqtt_password_file", "config.unknown_key", 17, "certificates now"),
+        ('ca_file = "cloud.pem"', "mqtt_tls = true", "config.unknown_key", 17, "remove the line"),
         ('data_dir = "data"', "data_dir = false", "config.value", 1, "data_dir: Expected `str`"),
         ('data_dir = "data"', 'scale.baud = "x"', "config.syntax", 3, "not TOML"),
         (

@@ -27,6 +27,7 @@ REPORT = Report(
     first_kept=1,
     road="mqtt",
     problem="",
+    certificate="valid until 2027-02-22",
     breakers={"mqtt": "half-open", "https": "open"},
     alarms={"ack.mismatch": 2},
     frames=9,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from cryptography import x509
 
 from deploy.local.processes import free_port
 from edge.identity import IdentityError, claim_by_bundle, claim_by_code, enrolled, load_identity
@@ -30,7 +31,7 @@ CLOUD = Cloud()
 
 
 def access(gateway: str = "ktm-drop-01") -> Access:
-    broker = Broker("broker.test", 1883, gateway, "secret")
+    broker = Broker("broker.test", 8883, "broker.reloop.internal", b"a root in DER")
     return Access(gateway, CLOUD.root.public, "https://cloud.test", broker, [CLOUD.keys(), CLOUD.catalog()])
 
 
@@ -98,9 +99,8 @@ def test_a_bundle_makes_a_gateway_with_a_key_of_its_own(folder: Path, bundle: Pa
     assert (granted.gateway, identity.gateway) == ("ktm-drop-01", "ktm-drop-01")
     assert identity.mqtt == granted.mqtt
     assert (folder / "gateway.key").read_bytes() not in bundle.read_bytes()
-    envelope = identity.enrolment(key)
-    assert envelope is not None
-    enrolment = open_enrolment(envelope)
+    enrolment = open_enrolment(identity.enrolment(key, b"a request"))
+    assert enrolment.csr == b"a request"
     assert enrolment.public_key == key.public
     assert enrolment.proof == proof_of("ktm-drop-01", key.public, gateway_code_secret(CODE))
 
@@ -122,8 +122,8 @@ def test_the_secret_is_forgotten_once_the_cloud_knows_the_key(folder: Path, bund
     enrolled(folder, known[0])
     again = load_identity(folder)
     assert again is not None
-    assert again[0].enrolment(again[1]) is None
-    assert again[1].public == known[1].public
+    assert again[0].enrolment_secret is None
+    assert open_enrolment(again[0].enrolment(again[1])).public_key == known[1].public
     assert 'enrolment_secret": null' in (folder / "identity.json").read_text()
 
 
@@ -189,6 +189,9 @@ def test_a_claim_online_sends_the_public_key_and_keeps_what_comes(
     assert asked[0]["path"] == "/v1/gateways/claim"
     assert asked[0]["code"] == CODE
     assert known[1].public == base64.b64decode(asked[0]["public_key"])
+    request = x509.load_der_x509_csr(base64.b64decode(asked[0]["csr"]))
+    assert request.is_signature_valid
+    assert list(request.subject) == []
 
 
 def test_a_claim_whose_answer_was_lost_is_repeated_with_the_same_key(

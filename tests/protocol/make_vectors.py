@@ -138,8 +138,9 @@ def codes() -> list[dict[str, Any]]:
 
 
 def enrolments() -> list[dict[str, Any]]:
-    """The gateway's key under its one-time code."""
-    return [{"name": "gateway", "bytes": samples.sample_enrolment().hex()}]
+    """The gateway's key under its one-time code, with its request for a certificate."""
+    request = samples.sample_request()
+    return [{"name": "gateway", "bytes": samples.sample_enrolment().hex(), "csr": request.hex()}]
 
 
 def couriers() -> list[dict[str, Any]]:

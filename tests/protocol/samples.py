@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from protocol import VERSION, bodies
 from protocol.acks import Ack, Echo, Quarantined, Verdict, build_ack
@@ -197,7 +202,12 @@ def sample_documents() -> dict[str, bytes]:
             [Material("PET", "Plastic bottles", "प्लास्टिक बोतल", "pet", 15, 7)], 604_800
         ),
         Name.REVOCATIONS: RevocationsBody(SERIAL + COLLECTOR),
-        Name.CONFIG: ConfigBody("ktm-01", "Kalimati", "https://reloop.example/r/"),
+        Name.CONFIG: ConfigBody(
+            "ktm-01",
+            "Kalimati",
+            "https://reloop.example/r/",
+            [sample_certificate(GATEWAY_ID, "tls", "issuer"), sample_certificate("issuer", "issuer", "root")],
+        ),
     }
     signed = {
         name: build_document(name, 1, 7, NOW_MS, body, ROOT if name == Name.KEYS else DOCUMENT)
@@ -225,15 +235,50 @@ def sample_bundle() -> bytes:
         GATEWAY_ID,
         ROOT.public,
         "https://reloop.example",
-        Broker("mqtt.reloop.example", 8883, GATEWAY_ID, "secret"),
+        sample_broker(),
         [documents[Name.KEYS], documents[Name.CATALOG]],
     )
     return write_bundle(GATEWAY_CODE, access)
 
 
 def sample_enrolment() -> bytes:
-    """The gateway's key, enrolled under its one-time code."""
-    return build_enrolment(GATEWAY_ID, gateway_code_secret(GATEWAY_CODE), GATEWAY)
+    """The gateway's key, enrolled under its one-time code, with a request for a certificate."""
+    return build_enrolment(GATEWAY_ID, gateway_code_secret(GATEWAY_CODE), GATEWAY, sample_request())
+
+
+def sample_broker() -> Broker:
+    """Where the broker is, and by what it is known."""
+    root = sample_certificate("root", "root", "root")
+    return Broker("mqtt.reloop.example", 8883, "broker.reloop.internal", root)
+
+
+def tls_key(name: str) -> ec.EllipticCurvePrivateKey:
+    """A P-256 key of this name, for tests only."""
+    return ec.derive_private_key(int.from_bytes(key(name).public) >> 8, ec.SECP256R1())
+
+
+def sample_request() -> bytes:
+    """A request for a certificate of the key `tls`, in the same bytes every time."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    request = builder.sign(tls_key("tls"), hashes.SHA256(), ecdsa_deterministic=True)
+    return request.public_bytes(Encoding.DER)
+
+
+def sample_certificate(name: str, of: str, by: str) -> bytes:
+    """A certificate (DER) of key `of` under key `by`, in the same bytes every time."""
+    begin = datetime.fromtimestamp(NOW_MS / 1000, UTC)
+    names = {one: x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, one)]) for one in (name, by)}
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(names[name])
+        .issuer_name(names[by])
+        .public_key(tls_key(of).public_key())
+        .serial_number(1 + len(of))
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=90))
+    )
+    certificate = builder.sign(tls_key(by), hashes.SHA256(), ecdsa_deterministic=True)
+    return certificate.public_bytes(Encoding.DER)
 
 
 def sample_courier(direction: Direction) -> bytes:

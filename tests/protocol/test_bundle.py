@@ -56,9 +56,9 @@ def test_a_bundle_comes_back_with_its_secret_and_without_a_private_key() -> None
 
 def test_a_claim_answer_is_the_same_access() -> None:
     assert read_access(msgspec.json.encode(ACCESS)) == ACCESS
-    assert read_access(msgspec.json.encode(changed(mqtt=Broker("broker", 1883)))).mqtt == Broker(
-        "broker", 1883
-    )
+    broker = Broker("192.0.2.1", 1, "broker", b"\x30")
+    assert read_access(msgspec.json.encode(changed(mqtt=broker))).mqtt == broker
+    assert read_access(msgspec.json.encode(changed(mqtt=None))).mqtt is None
 
 
 def test_documents_verify_in_any_order_and_keys_come_first() -> None:
@@ -75,7 +75,9 @@ def forged() -> bytes:
     [
         (changed(gateway="x"), "bundle.malformed"),
         (changed(root_public_key=b"short"), "bundle.malformed"),
-        (changed(mqtt=Broker("broker", 0)), "bundle.malformed"),
+        (changed(mqtt=Broker("broker", 0, "broker", b"\x30")), "bundle.malformed"),
+        (changed(mqtt=Broker("broker", 8883, "", b"\x30")), "bundle.malformed"),
+        (changed(mqtt=Broker("broker", 8883, "broker", b"")), "bundle.malformed"),
         (changed(documents=[]), "bundle.malformed"),
         (changed(documents=[SIGNED["keys"], SIGNED["keys"]]), "bundle.malformed"),
         (changed(documents=[SIGNED["keys"]] * (DOCUMENTS_MAX + 1)), "bundle.malformed"),
@@ -85,7 +87,7 @@ def forged() -> bytes:
         (changed(documents=[SIGNED["keys"], forged()]), "bundle.forged"),
         (changed(root_public_key=OTHER.public), "bundle.forged"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_an_access_that_cannot_be_trusted_is_refused(access: Access, code: str) -> None:
     assert refused(access) == code

@@ -22,7 +22,15 @@ from protocol.courier import (
     write_header,
     write_item,
 )
-from protocol.enrolment import Enrolment, EnrolmentError, build_enrolment, open_enrolment, proof_of
+from protocol.enrolment import (
+    CSR_BYTES_MAX,
+    ENROLMENT_BYTES_MAX,
+    Enrolment,
+    EnrolmentError,
+    build_enrolment,
+    open_enrolment,
+    proof_of,
+)
 from protocol.errors import CourierError, EnvelopeError, ProtocolError, SignatureError
 from protocol.status import Status, StatusError, read_status, write_status
 from protocol.topics import TopicError
@@ -158,7 +166,20 @@ def test_an_enrolment_is_signed_by_the_key_it_brings_and_proves_its_code() -> No
     body = open_enrolment(build_enrolment(GATEWAY_ID, SECRET, GATEWAY))
     assert body.proof == proof_of(GATEWAY_ID, GATEWAY.public, SECRET)
     assert body.proof != proof_of("ktm-drop-02", GATEWAY.public, SECRET)
-    assert open_enrolment(enrolment(extra=["later"])) == body
+    assert open_enrolment(enrolment(csr=b"", extra=["later"])) == body
+    assert body.csr == b""
+
+
+def test_an_enrolment_may_ask_for_a_certificate_and_needs_no_code_once_the_key_is_known() -> None:
+    body = open_enrolment(build_enrolment(GATEWAY_ID, b"", GATEWAY, b"a request"))
+    assert (body.public_key, body.csr) == (GATEWAY.public, b"a request")
+    largest = open_enrolment(build_enrolment("k" * 64, SECRET, GATEWAY, bytes(CSR_BYTES_MAX)))
+    assert len(largest.csr) == CSR_BYTES_MAX
+
+
+def test_an_enrolment_of_before_certificates_asks_for_none() -> None:
+    short = [1, GATEWAY_ID, GATEWAY.public, proof_of(GATEWAY_ID, GATEWAY.public, SECRET)]
+    assert open_enrolment(GATEWAY.sign(Purpose.ENROLMENT, cbor2.dumps(short))).csr == b""
 
 
 @pytest.mark.parametrize(
@@ -168,6 +189,8 @@ def test_an_enrolment_is_signed_by_the_key_it_brings_and_proves_its_code() -> No
         ({"gateway": "x"}, EnrolmentError, "enrolment.malformed"),
         ({"public_key": b"short"}, EnrolmentError, "enrolment.malformed"),
         ({"proof": b""}, EnrolmentError, "enrolment.malformed"),
+        ({"csr": bytes(CSR_BYTES_MAX + 1)}, EnrolmentError, "enrolment.malformed"),
+        ({"csr": "text"}, EnrolmentError, "enrolment.malformed"),
         ({"public_key": OTHER.public}, EnvelopeError, "envelope.malformed"),
     ],
     ids=str,
@@ -186,7 +209,7 @@ def test_an_enrolment_whose_signature_is_broken_is_refused() -> None:
     with pytest.raises(SignatureError):
         open_enrolment(bytes(data))
     with pytest.raises(EnrolmentError):
-        open_enrolment(bytes(2000))
+        open_enrolment(bytes(ENROLMENT_BYTES_MAX + 1))
 
 
 def test_a_status_is_json_that_passes_over_what_it_does_not_know() -> None:

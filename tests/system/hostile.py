@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import httpx
 
+from cloud.kit.broker_door import broker_context
 from edge.identity import load_identity
+from edge.tlskey import keep_tls_key
 from protocol.acks import Ack, Echo, open_ack
 from protocol.cose import SigningKey, key_id_of, parse
 from protocol.documents import CatalogBody, KeysBody, Name, document_digest, read_document
 from protocol.points import points_for
 from protocol.topics import Lane, topic
 from tests.cloud.ingest.gateway import Gateway
+from tests.cloud.tls import certificates_of, pem_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from cloud.kit.broker_door import BrokerContext
     from deploy.local.stack import Site, Stack
     from edge.identity import Identity
 
@@ -44,6 +49,7 @@ class Hostile:
     url: str
     mqtt_version: int
     identity: Identity
+    tls: BrokerContext
     journal: Gateway
     rate: int
     ack_keys: dict[bytes, bytes]
@@ -85,8 +91,7 @@ class Hostile:
         assert broker is not None
         version = aiomqtt.ProtocolVersion.V5 if self.mqtt_version == 5 else aiomqtt.ProtocolVersion.V311
         async with aiomqtt.Client(
-            broker.host, broker.port, username=broker.username, password=broker.password,
-            identifier=self.id, protocol=version,
+            broker.host, broker.port, tls_context=self.tls, identifier=self.id, protocol=version,
         ) as client:  # fmt: skip
             await client.subscribe(topic(self.id, Lane.ACK), qos=1)
             yield Uplink(self, client)
@@ -150,6 +155,7 @@ def claimed(stack: Stack, site: Site) -> Hostile:
         path = f"/v1/gateways/{identity.gateway}/documents"
         catalog = api.get(f"{path}/{Name.CATALOG}").raise_for_status().content
         keys = api.get(f"{path}/{Name.KEYS}").raise_for_status().content
+        config = api.get(f"{path}/{Name.CONFIG}").raise_for_status().content
         citizen = api.post("/v1/citizens", json={"alias": "Maya"}).raise_for_status().json()
         card = api.post(f"/v1/citizens/{citizen['id']}/cards", json={}).raise_for_status().json()
     materials = read_document(parse(catalog).payload, Name.CATALOG, catalog).body(CatalogBody).materials
@@ -160,11 +166,20 @@ def claimed(stack: Stack, site: Site) -> Hostile:
         stack.cloud.url,
         stack.cloud.broker.mqtt_version,
         identity,
+        tls_of(site, identity, config),
         journal,
         next(each.points_per_kg for each in materials if each.code == MATERIAL),
         {key_id_of(each.public_key): each.public_key for each in announced},
         Citizen(bytes.fromhex(card["serial"]), card["token"]),
     )
+
+
+def tls_of(site: Site, identity: Identity, config: bytes) -> BrokerContext:
+    """What lets a claimed site in at the broker: the key in its folder, the chain in its config."""
+    assert identity.mqtt is not None
+    key = keep_tls_key(site.folder / "data", secrets.token_bytes).pem
+    chain = b"".join(map(pem_of, certificates_of(config)))
+    return broker_context(pem_of(identity.mqtt.root_certificate), key, chain)
 
 
 def quarantined(stack: Stack, gateway: str) -> list[tuple[int, str]]:

@@ -14,6 +14,7 @@ import pytest
 from deploy.local.people import make_people
 from deploy.local.processes import free_port, wait_until
 from deploy.local.stack import Devices, Site, Stack
+from protocol.courier import Direction, Item, read_header, read_items, write_header, write_item
 from tests.system.exports import assert_agree, assert_sound, credited_by
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def test_what_was_taken_offline_is_credited_over_any_road(
         if road == "https":
             site.mqtt_port = free_port()  # blocked: nobody listens there
             site.write_config()
+        if road == "mqtt":
+            introduced(stack, site)
         if road == "courier":
             by_courier(stack, site)
         else:
@@ -66,6 +69,19 @@ def test_what_was_taken_offline_is_credited_over_any_road(
         assert sum(line["points"] for line in credited) == taken["points"]
         assert sum(line["net_g"] for line in credited) == taken["net_g"]
         a_guest_can_claim(stack, taken["claim_codes"][0], credited)
+
+
+def introduced(stack: Stack, site: Site) -> None:
+    """A courier brings the enrolment alone, and the certificate back: the broker lets nobody in without."""
+    outbox, letter, answer = (site.folder / name for name in ("outbox.rlc", "letter.rlc", "answer.rlc"))
+    site.edge("courier", "export", str(outbox))
+    with outbox.open("rb") as whole, letter.open("wb") as part:
+        write_header(part, read_header(whole, Direction.UP))
+        for item, data in read_items(whole):
+            if item is Item.ENROLMENT:
+                write_item(part, item, data)
+    stack.cloud.run("courier", "import", str(letter), "--answer", str(answer))
+    assert json.loads(site.edge("courier", "import", str(answer)))["acknowledged"] == 0
 
 
 def by_courier(stack: Stack, site: Site) -> None:

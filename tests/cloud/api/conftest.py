@@ -16,7 +16,8 @@ from cloud.composition import Services, compose
 from cloud.config import Settings
 from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
-from cloud.kit.clock import SystemClock
+from cloud.kit.authority import Authority
+from cloud.kit.clock import SystemClock, utc
 from cloud.kit.keyring import Keyring
 from protocol.bodies import HolderKind
 from protocol.bundle import Access, check_access, read_access
@@ -38,6 +39,7 @@ class Cloud:
     app: FastAPI
     engine: AsyncEngine
     keyring: Keyring
+    authority: Authority
     services: Services
     settings: Settings
     token: str
@@ -81,7 +83,8 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 async def cloud(engine: AsyncEngine, keyring: Keyring, tmp_path: Path) -> AsyncIterator[Cloud]:
     """The API for one test, with the seeded materials and an operator's token."""
     settings = Settings(data_dir=tmp_path, mqtt_public_host="broker.test", mqtt_public_port=8883)
-    services = compose(settings, keyring, SystemClock(), secrets.token_bytes)
+    authority = Authority.load_or_create(settings.authority_dir, utc(SystemClock().wall_ms()))
+    services = compose(settings, keyring, authority, SystemClock(), secrets.token_bytes)
     async with engine.begin() as connection:
         token = await services.tokens.make_first(connection)
         await services.materials.seed(connection)
@@ -101,7 +104,9 @@ async def cloud(engine: AsyncEngine, keyring: Keyring, tmp_path: Path) -> AsyncI
             lambda: None,
         )
     )
-    made = Cloud(app, engine, keyring, services, settings, token, client_of(app), client_of(app, token))
+    made = Cloud(
+        app, engine, keyring, authority, services, settings, token, client_of(app), client_of(app, token)
+    )
     async with made.anyone, made.operator:
         yield made
 

@@ -1,30 +1,38 @@
-"""Documents over a real mosquitto, with the password and access files that the cloud writes."""
+"""Documents over a real mosquitto in the folder that the cloud keeps; who is revoked is thrown out of it."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import base64
 import shutil
 import subprocess
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import aiomqtt
 import pytest
+from sqlalchemy import text
 
 from cloud.config import MqttSettings, Settings
-from cloud.kit.broker_access import BrokerAccess, check_password, hash_password
+from cloud.kit.broker_door import BrokerDoor
+from cloud.kit.broker_folder import BrokerFolder
 from cloud.kit.clock import SystemClock
-from cloud.worker.broker import BrokerFiles, access_rules, broker_files
+from cloud.worker.broker import ALARMS, BrokerKeeper, broker_keeper
+from cloud.worker.broker_files import access_rules
 from cloud.worker.publisher import Publisher
 from deploy.local.broker import Broker
 from deploy.local.processes import free_port
-from protocol.bundle import Access, open_documents
+from protocol.bundle import Access, open_documents, read_access
+from protocol.codes import gateway_code_secret
 from protocol.documents import CatalogBody, PartJoiner
+from protocol.enrolment import build_enrolment
 from protocol.status import Status, write_status
 from protocol.topics import Lane, document_filter, document_topic, topic
-from tests.cloud.api.conftest import Cloud, claimed_site
+from tests.cloud.api.conftest import Cloud
+from tests.cloud.ingest.gateway import Gateway
+from tests.cloud.tls import TlsKey, certificates_of, config_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -35,14 +43,6 @@ needs_mosquitto = pytest.mark.skipif(
     reason="mosquitto is not installed",
 )
 NAME, OTHER = "ktm-patan-01", "ktm-patan-02"
-
-
-def test_passwords_are_hashed_as_mosquitto_does() -> None:
-    hashed = hash_password("secret", secrets.token_bytes)
-    assert hashed.startswith("$7$101$")
-    assert check_password("secret", hashed)
-    assert not check_password("other", hashed)
-    assert hash_password("secret", secrets.token_bytes) != hashed
 
 
 def test_the_rules_let_a_gateway_speak_on_its_own_topics_only() -> None:
@@ -67,24 +67,28 @@ def test_the_rules_let_a_gateway_speak_on_its_own_topics_only() -> None:
 
 
 def test_files_that_say_the_same_are_left_alone(tmp_path: Path) -> None:
-    access = BrokerAccess(tmp_path / "auth", None)
-    assert access.write({"a": "$7$1"}, "rules\n")
-    written = (tmp_path / "auth" / "passwd").stat()
+    folder = BrokerFolder(tmp_path, None)
+    assert folder.replace("acl", b"rules\n")
+    written = (tmp_path / "acl").stat()
     assert written.st_mode & 0o777 == 0o600
-    assert not access.write({"a": "$7$1"}, "rules\n")
-    assert (tmp_path / "auth" / "passwd").stat().st_ino == written.st_ino
-    assert access.login_of("a") == "$7$1"
-    assert access.login_of("b") is None
+    assert not folder.replace("acl", b"rules\n")
+    assert (tmp_path / "acl").stat().st_ino == written.st_ino
+
+
+def test_a_folder_that_is_shared_gives_its_files_to_its_group(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2750)
+    BrokerFolder(tmp_path, None).replace("server.key", b"secret")
+    assert (tmp_path / "server.key").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_stale_process_id_harms_nobody(tmp_path: Path) -> None:
     bystander = subprocess.Popen(["sleep", "60"])
     try:
         pid_file = tmp_path / "broker.pid"
-        access = BrokerAccess(tmp_path / "auth", pid_file)
-        for number, content in enumerate((f"{bystander.pid}\n", "999999999", "", "rubbish")):
+        folder = BrokerFolder(tmp_path, pid_file)
+        for content in (f"{bystander.pid}\n", "999999999", "", "rubbish"):
             pid_file.write_text(content)
-            assert access.write({"a": f"$7${number}"}, "rules\n")
+            assert not folder.tell()
         with pytest.raises(subprocess.TimeoutExpired):
             bystander.wait(0.3)
     finally:
@@ -93,48 +97,47 @@ def test_a_stale_process_id_harms_nobody(tmp_path: Path) -> None:
 
 
 @dataclass(slots=True)
+class Member:
+    """A claimed gateway: what its claim answered, its TLS key and the chain it was given."""
+
+    access: Access
+    tls: TlsKey
+    chain: list[bytes]
+    port: int
+
+    def client(self) -> aiomqtt.Client:
+        return self.tls.client(self.access, self.chain, self.port)
+
+
+@dataclass(slots=True)
 class Line:
     """A running broker with a publisher behind it."""
 
     cloud: Cloud
     broker: Broker
-    files: BrokerFiles
+    keeper: BrokerKeeper
     publisher: Publisher
-    access: dict[str, Access] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
 
-    async def claim(self, name: str) -> Access:
-        """Claim a gateway and put its login into the broker's files."""
-        self.access[name] = (await claimed_site(self.cloud, name)).access
-        await self.files.sync(self.cloud.engine)
-        return self.access[name]
+    async def claim(self, name: str) -> Member:
+        """Claim a gateway that asks for a certificate."""
+        code, tls = await self.cloud.gateway(name), TlsKey.make()
+        enrolment = build_enrolment(name, gateway_code_secret(code), Gateway(name).key, tls.csr)
+        body = {"code": code, "enrolment": base64.b64encode(enrolment).decode()}
+        answer = read_access((await self.cloud.anyone.post("/v1/gateways/claim", json=body)).content)
+        self.members[name] = Member(answer, tls, certificates_of(config_of(answer)), self.broker.port)
+        return self.members[name]
 
     @asynccontextmanager
-    async def gateway(self, name: str, password: str | None = None) -> AsyncIterator[aiomqtt.Client]:
-        """A gateway's connection with what its claim gave it; waits until the broker knows it."""
-        mqtt = self.access[name].mqtt
-        assert mqtt is not None
-        client = await _connected(self.broker.port, name, password or mqtt.password)
-        try:
+    async def gateway(self, name: str) -> AsyncIterator[aiomqtt.Client]:
+        """A gateway's connection with what its claim gave it."""
+        async with self.members[name].client() as client:
             yield client
-        finally:
-            await client.__aexit__(None, None, None)
-
-
-async def _connected(port: int, name: str, password: str) -> aiomqtt.Client:
-    deadline = asyncio.get_running_loop().time() + 10
-    while True:
-        client = aiomqtt.Client("127.0.0.1", port, username=name, password=password, timeout=5)
-        try:
-            return await client.__aenter__()
-        except aiomqtt.MqttError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path / "broker", free_port())
+    broker = Broker(tmp_path / "broker", free_port(), tmp_path)
     broker.start()
     yield broker
     broker.process.stop()
@@ -142,18 +145,15 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 async def line(cloud: Cloud, broker: Broker, tmp_path: Path) -> AsyncIterator[Line]:
-    mqtt = MqttSettings("127.0.0.1", broker.port, "cloud", "cloud-password")
-    settings = Settings(
-        data_dir=tmp_path, mqtt=mqtt, broker_auth_dir=broker.auth, broker_pid_file=broker.pid_file
-    )
-    files = broker_files(settings, cloud.services.gateways, secrets.token_bytes)
-    assert files is not None
-    await files.sync(cloud.engine)
-    publisher = Publisher(
-        cloud.engine, cloud.services.documents, cloud.services.gateways, mqtt, SystemClock()
-    )
+    services = cloud.services
+    mqtt = MqttSettings("127.0.0.1", broker.inside_port)
+    settings = Settings(data_dir=tmp_path, mqtt=mqtt, broker_dir=broker.auth, broker_pid_file=broker.pid_file)
+    keeper = broker_keeper(settings, cloud.authority, services.certificates, SystemClock())
+    assert keeper is not None
+    door = BrokerDoor(mqtt, cloud.authority, services.certificates.now)
+    publisher = Publisher(cloud.engine, services.documents, services.gateways, door, SystemClock())
     task = asyncio.create_task(publisher.run())
-    yield Line(cloud, broker, files, publisher)
+    yield Line(cloud, broker, keeper, publisher)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -200,7 +200,7 @@ async def test_a_gateway_with_nothing_gets_everything(line: Line) -> None:
 
 @needs_mosquitto
 async def test_a_new_rate_reaches_those_who_are_there(line: Line) -> None:
-    access = await line.claim(NAME)
+    access = (await line.claim(NAME)).access
     held = {one.name: one for one in open_documents(access.documents, access.root_public_key)}
     digests = {name: one.digest.hex() for name, one in held.items()}
     async with line.gateway(NAME) as client:
@@ -266,18 +266,20 @@ async def test_a_gateway_hears_and_speaks_as_itself_only(line: Line) -> None:
 
 @needs_mosquitto
 async def test_a_revoked_gateway_is_dropped_and_stays_out(line: Line) -> None:
-    access = await line.claim(NAME)
-    assert access.mqtt is not None
-    async with line.gateway(NAME) as client:
+    member = await line.claim(NAME)
+    await line.claim(OTHER)
+    async with line.gateway(NAME) as client, line.gateway(OTHER) as other:
         await client.subscribe(document_filter(NAME), qos=1)
         await received(client, {"manifest"})
         await line.cloud.operator.post(f"/v1/gateways/{NAME}/revocation")
-        assert await line.files.sync(line.cloud.engine)
+        assert await line.keeper.sync(line.cloud.engine)
         with pytest.raises(aiomqtt.MqttError):
             await asyncio.wait_for(_listen_until_dropped(client), 20)
-    refused = aiomqtt.Client("127.0.0.1", line.broker.port, username=NAME, password=access.mqtt.password)
+        await other.publish(topic(OTHER, Lane.STATUS), birth(OTHER), qos=1)
     with pytest.raises(aiomqtt.MqttError):
-        await refused.__aenter__()
+        await member.client().__aenter__()
+    async with line.gateway(OTHER):
+        pass
 
 
 async def _listen_until_dropped(client: aiomqtt.Client) -> None:
@@ -286,8 +288,86 @@ async def _listen_until_dropped(client: aiomqtt.Client) -> None:
 
 
 @needs_mosquitto
-async def test_nobody_comes_in_without_a_password(line: Line) -> None:
-    for login in ({}, {"username": "cloud", "password": "guess"}, {"username": NAME, "password": "x"}):
-        values: dict[str, Any] = login
-        with pytest.raises(aiomqtt.MqttError):
-            await aiomqtt.Client("127.0.0.1", line.broker.port, **values).__aenter__()
+async def test_whoever_is_revoked_while_the_broker_is_away_is_out_when_it_is_back(line: Line) -> None:
+    member = await line.claim(NAME)
+    line.broker.process.stop()
+    await line.cloud.operator.post(f"/v1/gateways/{NAME}/revocation")
+    assert not await line.keeper.sync(line.cloud.engine), "nobody has read it"
+    line.broker.process.start()
+    line.broker.pid_file.write_text(f"{line.broker.process.pid}\n")  # it may not listen yet
+
+    async def done() -> bool:
+        return await line.keeper.sync(line.cloud.engine)
+
+    await eventually(done)
+    with pytest.raises(aiomqtt.MqttError):
+        await member.client().__aenter__()
+    async with line.cloud.engine.begin() as connection:
+        left = await connection.execute(
+            text("select count(*) from gateway_certificates where evicted_at is null")
+        )
+    assert left.scalar_one() == 0
+
+
+@needs_mosquitto
+async def test_another_process_sees_that_nothing_is_left_to_do(line: Line) -> None:
+    """Two processes that keep one folder must not wake the broker in turns."""
+    assert await line.keeper.sync(line.cloud.engine, thorough=True)
+    listed = (line.broker.auth / "revoked.pem").read_bytes()
+    assert await line.keeper.sync(line.cloud.engine, thorough=True)
+    assert await replace(line.keeper, confirmed=None).sync(line.cloud.engine)
+    assert (line.broker.auth / "revoked.pem").read_bytes() == listed
+
+
+@needs_mosquitto
+async def test_the_list_and_the_brokers_certificate_are_renewed_in_time(line: Line) -> None:
+    now = line.keeper.now()
+    assert await line.keeper.sync(line.cloud.engine, thorough=True)
+    files = {name: (line.broker.auth / name).read_bytes() for name in ("revoked.pem", "server.pem")}
+    tomorrow = replace(line.keeper, now=lambda: now + timedelta(hours=25))
+    await tomorrow.sync(line.cloud.engine)  # the broker, who lives today, does not believe tomorrow's canary
+    assert (line.broker.auth / "revoked.pem").read_bytes() != files["revoked.pem"]
+    assert (line.broker.auth / "server.pem").read_bytes() == files["server.pem"]
+    later = replace(line.keeper, now=lambda: now + timedelta(days=61))
+    await later.sync(line.cloud.engine)
+    assert (line.broker.auth / "server.pem").read_bytes() != files["server.pem"]
+
+
+@needs_mosquitto
+async def test_nobody_comes_in_without_a_certificate_of_ours(line: Line) -> None:
+    member = await line.claim(NAME)
+    assert member.access.mqtt is not None
+    plain = aiomqtt.Client("127.0.0.1", line.broker.port, timeout=2)
+    with pytest.raises(aiomqtt.MqttError):
+        await plain.__aenter__()
+    inside = member.tls.client(member.access, member.chain, line.broker.inside_port)
+    with pytest.raises(aiomqtt.MqttError):
+        await inside.__aenter__()
+
+
+@needs_mosquitto
+async def test_an_operator_is_told_while_the_broker_lives_on_old_lists_or_has_not_read_the_new(
+    line: Line, tmp_path: Path
+) -> None:
+    assert await line.keeper.sync(line.cloud.engine, thorough=True)
+    assert await told(line, line.keeper) == []
+    now = line.keeper.now()
+    later = replace(line.keeper, now=lambda: now + timedelta(days=85))
+    assert await told(line, later) == ["broker.certificate_old", "broker.revocations_old"]
+    assert await told(line, later) == ["broker.certificate_old", "broker.revocations_old"], "once"
+    line.broker.process.stop()
+    clock = [now]
+    lonely = replace(line.keeper, confirmed=None, now=lambda: clock[0])
+    assert not await lonely.sync(line.cloud.engine, thorough=True)
+    clock[0] += timedelta(minutes=11)
+    assert await told(line, lonely) == ["broker.revocations_unread"]
+
+
+async def told(line: Line, keeper: BrokerKeeper) -> list[str]:
+    """The alarms that are open after these complaints."""
+    alarms = line.cloud.services.alarms
+    async with line.cloud.engine.begin() as connection:
+        for code in ALARMS:
+            await alarms.keep(connection, code, keeper.complaints().get(code))
+    answer = await line.cloud.operator.get("/v1/alarms", params={"open": True})
+    return sorted(each["code"] for each in answer.json()["items"])

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from cloud.api.app import CLAIM_BURST
-from cloud.kit.broker_access import check_password
+from cloud.kit.authority import SERVER_NAME
 from protocol.bundle import check_access, read_access, read_bundle
 from protocol.codes import gateway_code_secret
 from protocol.cose import SigningKey
@@ -43,17 +43,15 @@ async def test_a_claim_gives_all_a_gateway_needs(cloud: Cloud) -> None:
     assert access.gateway == NAME
     assert access.root_public_key == cloud.keyring.root.public
     assert access.mqtt is not None
-    assert (access.mqtt.host, access.mqtt.port, access.mqtt.username) == ("broker.test", 8883, NAME)
+    assert (access.mqtt.host, access.mqtt.port, access.mqtt.server_name) == ("broker.test", 8883, SERVER_NAME)
+    assert access.mqtt.root_certificate == cloud.authority.root.der
     named = {one.name: one for one in check_access(access)}
     assert list(named) == ["keys", "catalog", "revocations", "config", "manifest"]
     assert len(named["catalog"].body(CatalogBody).materials) == 8
     assert named["config"].body(ConfigBody) == ConfigBody("ktm-patan", "Patan")
     digests = {entry.name: entry.digest for entry in named["manifest"].body(ManifestBody).entries}
     assert digests == {name: one.digest for name, one in named.items() if name != "manifest"}
-    async with cloud.engine.begin() as connection:
-        (login,) = await cloud.services.gateways.broker_logins(connection)
-    assert check_password(access.mqtt.password, login.password_hash)
-    assert cloud.told == 1
+    assert cloud.told == 0, "the broker lets the new certificate in as it is"
 
 
 async def test_a_drop_points_new_name_reaches_its_kiosks_in_a_new_config(cloud: Cloud) -> None:
@@ -153,15 +151,15 @@ async def test_a_bundle_reads_back_and_replaces_earlier_codes(cloud: Cloud) -> N
     assert (await claim(cloud, bundle.code, new_key())).status_code == 200
 
 
-async def test_a_revoked_gateway_has_no_key_no_code_and_no_login(cloud: Cloud) -> None:
+async def test_a_revoked_gateway_has_no_key_and_no_code(cloud: Cloud) -> None:
     code = await cloud.gateway()
     await claim(cloud, code, new_key())
     revoked = await cloud.operator.post(f"/v1/gateways/{NAME}/revocation")
     assert revoked.json()["state"] == "revoked"
+    assert cloud.told == 1
     assert (await claim(cloud, code, new_key())).status_code == 403
     assert (await cloud.operator.post(f"/v1/gateways/{NAME}/codes")).json()["code"] == "gateway.revoked"
     async with cloud.engine.begin() as connection:
-        assert await cloud.services.gateways.broker_logins(connection) == []
         valid = await connection.execute(text("select count(*) from gateway_keys where valid_to is null"))
     assert valid.scalar_one() == 0
 

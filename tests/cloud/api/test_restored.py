@@ -17,7 +17,8 @@ from cloud.composition import Services, compose
 from cloud.config import Settings
 from cloud.documents.archive import Archive
 from cloud.documents.models import StoredDocument
-from cloud.kit.clock import SystemClock
+from cloud.kit.authority import Authority
+from cloud.kit.clock import SystemClock, utc
 from cloud.kit.keyring import Keyring
 from protocol.cards import Role
 from protocol.documents import Name
@@ -34,7 +35,9 @@ GATEWAY = "ktm-drop-01"
 async def services(engine: AsyncEngine, tmp_path: Path) -> Services:
     """A cloud with a gateway, and folders of its own."""
     keyring = Keyring.load_or_create(tmp_path / "keys")
-    made = compose(Settings(data_dir=tmp_path), keyring, SystemClock(), secrets.token_bytes)
+    settings = Settings(data_dir=tmp_path)
+    authority = Authority.load_or_create(settings.authority_dir, utc(SystemClock().wall_ms()))
+    made = compose(settings, keyring, authority, SystemClock(), secrets.token_bytes)
     async with engine.begin() as connection:
         await made.materials.seed(connection)
         site = await made.drop_points.ensure(connection, GATEWAY)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import pytest
 
-from cloud.config import MqttSettings
 from cloud.ingest.batches import IngestReply
 from cloud.ingest.service import INBOX_MAX, Ingest
 from cloud.ingest.worker import ACKS_MAX, RETRY_S_MAX, MqttWorker
+from cloud.kit.authority import Authority
 from cloud.kit.clock import SystemClock
 from cloud.kit.keyring import Keyring
 from protocol.topics import Lane, topic
+from tests.cloud.tls import door, now
 from tests.proof.simulation.store import Model, at_once
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cloud.kit.broker_door import BrokerDoor
 
 GATEWAY = "ktm-drop-01"
 
@@ -30,12 +36,17 @@ def ingest(tmp_path: Any) -> Ingest:
     return Ingest(model, keyring, SystemClock(), secrets.token_bytes, aside=at_once)
 
 
-def worker(ingest: Ingest) -> MqttWorker:
-    return MqttWorker(MqttSettings("127.0.0.1", 1), ingest, SystemClock(), random.random)
+@pytest.fixture
+def road(ingest: Ingest, tmp_path: Any) -> MqttWorker:
+    """One that never connects."""
+    return MqttWorker(nowhere(tmp_path), ingest, SystemClock(), random.random)
 
 
-async def test_what_is_no_frame_of_a_gateway_is_passed_over(ingest: Ingest) -> None:
-    road = worker(ingest)
+def nowhere(folder: Path) -> BrokerDoor:
+    return door(Authority.load_or_create(folder / "authority", now()), 1)
+
+
+async def test_what_is_no_frame_of_a_gateway_is_passed_over(road: MqttWorker, ingest: Ingest) -> None:
     for name, payload in (
         ("somebody/elses/topic", b"x"),
         (topic(GATEWAY, Lane.UP), "text"),
@@ -46,17 +57,15 @@ async def test_what_is_no_frame_of_a_gateway_is_passed_over(ingest: Ingest) -> N
     assert ingest._inbox.empty()
 
 
-async def test_frames_beyond_a_full_inbox_are_dropped_and_counted(ingest: Ingest) -> None:
-    road = worker(ingest)
+async def test_frames_beyond_a_full_inbox_are_dropped_and_counted(road: MqttWorker, ingest: Ingest) -> None:
     for _ in range(INBOX_MAX + 3):
         await road._receive(topic(GATEWAY, Lane.UP), b"x")
     assert ingest.counters.dropped == 3
 
 
 async def test_acks_beyond_a_full_queue_are_dropped_and_counted_and_refusals_need_none(
-    ingest: Ingest,
+    road: MqttWorker,
 ) -> None:
-    road = worker(ingest)
     replies = [IngestReply(b"ack")] * (ACKS_MAX + 2) + [IngestReply(None, "frame.chain")]
     for reply in replies:
         done: asyncio.Future[IngestReply] = asyncio.get_running_loop().create_future()
@@ -70,7 +79,7 @@ async def test_acks_beyond_a_full_queue_are_dropped_and_counted_and_refusals_nee
 
 
 async def test_a_broker_that_hangs_up_politely_is_called_again_at_once(
-    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+    ingest: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
     called = 0
@@ -88,7 +97,7 @@ async def test_a_broker_that_hangs_up_politely_is_called_again_at_once(
             raise asyncio.CancelledError
 
     monkeypatch.setattr(MqttWorker, "_session", session)
-    road = MqttWorker(MqttSettings("127.0.0.1", 1), ingest, Patient(), lambda: 1.0)
+    road = MqttWorker(nowhere(tmp_path), ingest, Patient(), lambda: 1.0)
     with pytest.raises(asyncio.CancelledError):
         await road.run()
     assert waited == [0.5, 1.0, 2.0, 2.0, 2.0, 0.5]

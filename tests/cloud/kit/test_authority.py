@@ -67,6 +67,24 @@ def test_a_request_that_cannot_be_used_is_refused(authority: Authority, request_
         authority.gateway_certificate(request_, "ktm-patan-01", NOW)
 
 
+@pytest.mark.parametrize(
+    ("whole", "strange"),
+    [
+        (b"\x2a\x86\x48\xce\x3d\x02\x01", b"\x2a\x86\x48\xce\x3d\x02\x05"),
+        (b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x2a\x86\x48\xce\x3d\x03\x01\x0f"),
+        (b"\x02\x01\x00", b"\x02\x01\x04"),
+    ],
+    ids=["kind of key", "curve", "version"],
+)
+def test_a_request_of_a_kind_that_nobody_knows_stops_no_intake(
+    authority: Authority, whole: bytes, strange: bytes
+) -> None:
+    good = csr(ec.SECP256R1())
+    assert whole in good
+    with pytest.raises(RequestRefusedError):
+        authority.gateway_certificate(good.replace(whole, strange, 1), "ktm-patan-01", NOW)
+
+
 def test_a_request_that_its_key_did_not_sign_is_refused(authority: Authority) -> None:
     spoilt = bytearray(csr())
     spoilt[-1] ^= 1
@@ -79,7 +97,8 @@ def test_each_revocation_list_is_later_than_the_one_before_and_never_of_the_futu
 ) -> None:
     made: datetime | None = None
     for serials in ([], [7], [7, 8]):
-        revoked = x509.load_pem_x509_crl(authority.revocations(serials, NOW, made))
+        void = dict.fromkeys(serials, NOW)
+        revoked = x509.load_pem_x509_crl(authority.revocations(void, NOW, made))
         assert made is None or revoked.last_update_utc > made
         assert revoked.last_update_utc < NOW
         assert revoked.next_update_utc == NOW + REVOCATIONS_LIFE

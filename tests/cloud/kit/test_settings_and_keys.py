@@ -26,14 +26,14 @@ def test_settings_have_defaults_for_a_newcomer() -> None:
 def test_settings_are_read_from_the_environment() -> None:
     settings = Settings.from_environment(
         {
-            "RELOOP_MQTT_URL": "mqtt://cloud:p%40ss@broker.example:2883",
+            "RELOOP_MQTT_URL": "mqtts://broker.example:2883",
             "RELOOP_MQTT_VERSION": "3.1.1",
             "RELOOP_HTTP_PORT": "9000",
         }
     )
     assert settings.mqtt is not None
     assert (settings.mqtt.host, settings.mqtt.port, settings.mqtt.version) == ("broker.example", 2883, 4)
-    assert (settings.mqtt.username, settings.mqtt.password) == ("cloud", "p@ss")
+    assert (settings.mqtt_public_host, settings.mqtt_public_port) == (None, None)
     assert settings.https_public_url == "http://127.0.0.1:9000"
 
 
@@ -43,7 +43,11 @@ def test_settings_are_read_from_the_environment() -> None:
         ("RELOOP_HTTP_PORT", "eighty"),
         ("RELOOP_HTTP_PORT", "70000"),
         ("RELOOP_MQTT_URL", "http://broker"),
-        ("RELOOP_MQTT_URL", "mqtt://broker:port"),
+        ("RELOOP_MQTT_URL", "mqtts://broker:port"),
+        ("RELOOP_MQTT_URL", "mqtt://broker:1883"),
+        ("RELOOP_MQTT_URL", "mqtt://127.0.0.1:1883"),
+        ("RELOOP_MQTT_URL", "mqtts://cloud:secret@broker:8884"),
+        ("RELOOP_MQTT_PUBLIC_URL", "mqtt://broker:1883"),
         ("RELOOP_MQTT_VERSION", "2"),
     ],
 )

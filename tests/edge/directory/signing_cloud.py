@@ -41,5 +41,6 @@ class Cloud:
     def revocations(self, serials: bytes, version: int = 1) -> bytes:
         return build_document("revocations", 1, version, NOW_MS, RevocationsBody(serials), self.document)
 
-    def config(self) -> bytes:
-        return build_document("config", 1, 1, NOW_MS, ConfigBody("thamel", "Thamel"), self.document)
+    def config(self, version: int = 1, certificates: list[bytes] | None = None) -> bytes:
+        body = ConfigBody("thamel", "Thamel", "", certificates or [])
+        return build_document("config", 1, version, NOW_MS, body, self.document)

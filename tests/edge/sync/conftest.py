@@ -1,15 +1,11 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.local.broker import Broker
-from deploy.local.processes import free_port
 from edge.clock import SystemClock
 from edge.config import JournalSettings
 from edge.journal import AsyncJournal, Journal
@@ -20,6 +16,7 @@ from protocol.bodies import ScaleZeroed
 from protocol.cose import SigningKey
 from protocol.status import Status
 from tests.edge.sync.plain_cloud import PlainCloud
+from tests.edge.sync.tls_broker import Papers, TlsBroker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -28,27 +25,16 @@ if TYPE_CHECKING:
     from protocol.acks import Ack
 
 GATEWAY = "ktm-drop-01"
-PASSWORD = secrets.token_urlsafe(12)
-_ACL = """\
-user cloud
-topic readwrite reloop/v1/#
-pattern write reloop/v1/%u/up
-pattern write reloop/v1/%u/status
-pattern read reloop/v1/%u/ack
-pattern read reloop/v1/%u/doc/+
-"""
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = Broker(tmp_path / "broker", free_port())
-    broker.auth.mkdir(parents=True)
-    program = shutil.which("mosquitto_passwd")
-    assert program, "mosquitto_passwd comes with the package mosquitto"
-    (broker.auth / "passwd").touch(0o600)
-    for name in ("cloud", GATEWAY):
-        subprocess.run([program, "-b", str(broker.auth / "passwd"), name, PASSWORD], check=True)
-    (broker.auth / "acl").write_text(_ACL)
+def papers(tmp_path: Path) -> Papers:
+    return Papers(tmp_path / "papers", GATEWAY)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[TlsBroker]:
+    broker = TlsBroker(tmp_path / "broker", GATEWAY)
     broker.start()
     yield broker
     broker.process.stop()

@@ -16,16 +16,19 @@ from deploy.local.processes import free_port
 from edge.sync.mqtt import MqttRoad, MqttSettings
 from edge.sync.sync import Lane, Sync
 from protocol.breaker import Breaker, BreakerSettings
-from tests.edge.sync.conftest import GATEWAY, PASSWORD
+from tests.edge.sync.conftest import GATEWAY
+from tests.edge.sync.tls_broker import TlsBroker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from starlette.requests import Request
 
+    from edge.sync.credentials import Credentials
     from edge.sync.roads import Road
     from tests.edge.sync.conftest import Gateway
     from tests.edge.sync.plain_cloud import PlainCloud
+    from tests.edge.sync.tls_broker import Papers
 
 DEADLINE_S = 30.0
 
@@ -36,9 +39,21 @@ async def until(reached: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def mqtt(port: int, password: str = PASSWORD, *, version: int = 5, timeout_s: float = 10.0) -> MqttRoad:
+def mqtt(
+    papers: Papers,
+    port: int | None = None,
+    *,
+    credentials: Credentials | None = None,
+    version: int = 5,
+    timeout_s: float = 10.0,
+) -> MqttRoad:
+    """The road to `port`, or to the broker's own."""
+    if port is None:
+        assert isinstance(papers, TlsBroker)
+        port = papers.port
+    credentials = credentials or papers.credentials()
     return MqttRoad(
-        MqttSettings(GATEWAY, "127.0.0.1", port, GATEWAY, password, version=version, timeout_s=timeout_s)
+        MqttSettings(GATEWAY, "127.0.0.1", port, credentials, version=version, timeout_s=timeout_s)
     )
 
 
@@ -48,6 +63,9 @@ async def syncing(
 ) -> AsyncIterator[Sync]:
     clock = gateway.wiring.clock
     lanes = [Lane(road, Breaker(road.name, clock.monotonic, settings)) for road in roads]
+    for lane in lanes:
+        if isinstance(lane.road, MqttRoad):
+            lane.waits_for = lane.road.waits_for
     sync = Sync(gateway.wiring, lanes, lambda low, high: low + (high - low) / 3, spread_s=0.1)
     task = asyncio.create_task(sync.run())
     try:

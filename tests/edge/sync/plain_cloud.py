@@ -20,6 +20,8 @@ from protocol.topics import Lane, lane_filter, parse_topic, topic
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from tests.edge.sync.tls_broker import TlsBroker
+
 WINDOW = 4
 
 
@@ -75,9 +77,9 @@ class PlainCloud:
         )
 
     @contextlib.asynccontextmanager
-    async def on_broker(self, port: int, password: str) -> AsyncIterator[None]:
+    async def on_broker(self, broker: TlsBroker) -> AsyncIterator[None]:
         """Consume from the broker while in this context, reconnecting when it comes back."""
-        task = asyncio.create_task(self._consume(port, password))
+        task = asyncio.create_task(self._consume(broker))
         try:
             await asyncio.wait_for(self.connected.wait(), 10)
             yield
@@ -85,12 +87,10 @@ class PlainCloud:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _consume(self, port: int, password: str) -> None:
+    async def _consume(self, broker: TlsBroker) -> None:
         while True:
             with contextlib.suppress(aiomqtt.MqttError):
-                async with aiomqtt.Client(
-                    "127.0.0.1", port, username="cloud", password=password, identifier="cloud"
-                ) as client:
+                async with broker.inside() as client:
                     await client.subscribe(lane_filter(Lane.UP), qos=1)
                     self.connected.set()
                     async for message in client.messages:

@@ -23,7 +23,7 @@ from protocol.documents import ManifestBody, ManifestEntry, build_document, docu
 from protocol.topics import Lane, document_topic, lane_filter
 from tests.edge.directory.signing_cloud import Cloud
 from tests.edge.hand_clock import NOW_MS
-from tests.edge.sync.conftest import GATEWAY, PASSWORD
+from tests.edge.sync.conftest import GATEWAY
 from tests.edge.sync.harness import DEADLINE_S, cloud_answer, mqtt, syncing, until, web
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from deploy.local.broker import Broker
     from tests.edge.sync.conftest import Gateway
+    from tests.edge.sync.tls_broker import TlsBroker
 
 CARD = b"\x07" * 9
 MANY = b"".join(number.to_bytes(9, "big") for number in range(30_000))
@@ -67,9 +67,9 @@ class Publisher(Cloud):
         return [PartArrived(name, part) for part in split_document(name, self.offered[name])]
 
     @contextlib.asynccontextmanager
-    async def on_broker(self, port: int) -> AsyncIterator[None]:
+    async def on_broker(self, broker: TlsBroker) -> AsyncIterator[None]:
         """The retained manifest, and all that it names to whoever says hello."""
-        async with aiomqtt.Client("127.0.0.1", port, username="cloud", password=PASSWORD) as client:
+        async with broker.inside() as client:
             await client.publish(document_topic(GATEWAY, "manifest"), self.manifest, qos=1, retain=True)
             await client.subscribe(lane_filter(Lane.STATUS), qos=1)
             telling = asyncio.create_task(self._tell(client))
@@ -126,11 +126,11 @@ async def until_applied(gateway: Gateway, directory: Directory, publisher: Publi
 
 
 async def test_documents_come_in_parts_over_mqtt(
-    gateway: Gateway, broker: Broker, publisher: Publisher, directory: Directory, documents: Documents
+    gateway: Gateway, broker: TlsBroker, publisher: Publisher, directory: Directory, documents: Documents
 ) -> None:
     assert len(publisher.parts("revocations")) > 3, "or nothing is joined"
     gateway = replace(gateway, wiring=replace(gateway.wiring, documents=documents))
-    async with publisher.on_broker(broker.port), syncing(gateway, mqtt(broker.port)):
+    async with publisher.on_broker(broker), syncing(gateway, mqtt(broker)):
         await until_applied(gateway, directory, publisher)
     assert directory.revoked(CARD)
     assert sorted(await journalled(gateway)) == ["catalog", "config", "revocations"]
@@ -266,3 +266,27 @@ async def test_documents_come_by_courier_too(
     assert (imported.documents, imported.refused) == (5, 1)
     assert directory.digests() == publisher.digests()
     assert documents.wanted == []
+
+
+async def test_what_an_enrolment_brings_is_fetched_at_once(
+    gateway: Gateway, publisher: Publisher, directory: Directory, documents: Documents
+) -> None:
+    """A certificate, as a rule: an idle session would ask a minute later."""
+    request, certificate = b"an enrolment, as far as this cloud goes", b"a certificate"
+
+    def answer(asked: Request, body: bytes) -> Response:
+        if asked.method == "GET":
+            return publisher.on_web(asked)
+        if body == request:
+            publisher.offer(publisher.config(2, [certificate]))
+            return Response(b"", media_type="application/cose")
+        return cloud_answer(gateway.cloud)(asked, body)
+
+    for name, data in publisher.offered.items():
+        directory.apply(name, data)
+    wiring = replace(gateway.wiring, documents=documents, enrolment=lambda: request)
+    gateway = replace(gateway, wiring=wiring)
+    await gateway.fill(3)
+    async with web(answer) as url, syncing(gateway, HttpsRoad(url, GATEWAY)):
+        await until(lambda: gateway.journal.acked >= 3)
+        await until(lambda: (held := directory.config()) is not None and held.certificates == [certificate])

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from edge.sync.https import HttpsRoad
 from edge.sync.patience import SILENCE_S_MAX, Patience
 from protocol.breaker import BreakerSettings
-from tests.edge.sync.conftest import GATEWAY, PASSWORD
+from tests.edge.sync.conftest import GATEWAY
 from tests.edge.sync.harness import Proxy, cloud_answer, mqtt, syncing, until, web
 from tests.proof.lossy.chaos import Chaos, Weather
 
 if TYPE_CHECKING:
-    from deploy.local.broker import Broker
     from tests.edge.sync.conftest import Gateway
+    from tests.edge.sync.tls_broker import TlsBroker
 
 QUICK = BreakerSettings(timeout_s=0.3, outcomes_min=2, open_s=0.5)
 """A tenth of the figures, so that an answer that takes a second stands for one of ten."""
@@ -21,13 +21,13 @@ FAR = Weather(latency_s=(0.5, 0.5))
 
 
 async def test_weighings_are_not_kept_for_ever_when_every_answer_of_the_broker_takes_longer_than_the_limit(
-    gateway: Gateway, broker: Broker
+    gateway: Gateway, broker: TlsBroker
 ) -> None:
     await gateway.fill_noise(100)
     with Chaos(FAR, "1") as chaos:
         async with (
-            gateway.cloud.on_broker(broker.port, PASSWORD),
-            syncing(gateway, mqtt(chaos.forward(broker.port)), settings=QUICK) as sync,
+            gateway.cloud.on_broker(broker),
+            syncing(gateway, mqtt(broker, chaos.forward(broker.port)), settings=QUICK) as sync,
         ):
             await until(lambda: gateway.journal.acked == 100)
             snapshot = sync.lanes[0].breaker.snapshot()
@@ -52,12 +52,12 @@ async def test_weighings_are_not_kept_for_ever_when_every_answer_of_the_web_take
 
 
 async def test_a_dead_road_is_given_no_more_patience_while_another_delivers(
-    gateway: Gateway, broker: Broker
+    gateway: Gateway, broker: TlsBroker
 ) -> None:
     """Each of its trials keeps the road that works waiting."""
     async with web(cloud_answer(gateway.cloud)) as url, Proxy(broker.port) as link:
         link.silent = True
-        dead = mqtt(link.port, timeout_s=0.2)
+        dead = mqtt(broker, link.port, timeout_s=0.2)
         async with syncing(gateway, dead, HttpsRoad(url, GATEWAY), settings=QUICK) as sync:
             breaker = sync.lanes[0].breaker
             for opened in range(1, 4):

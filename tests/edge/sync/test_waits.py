@@ -25,6 +25,7 @@ from tests.edge.sync.harness import cloud_answer, syncing, until, web
 if TYPE_CHECKING:
     from edge.sync.roads import Link
     from tests.edge.sync.conftest import Gateway
+    from tests.edge.sync.tls_broker import Papers
 
 
 class SteppedClock(SystemClock):
@@ -124,11 +125,11 @@ async def test_what_is_delivered_pays_for_later_retries(gateway: Gateway) -> Non
     assert budget.tokens >= 10
 
 
-async def test_a_closed_connections_number_is_not_watched_for_its_successor() -> None:
+async def test_a_closed_connections_number_is_not_watched_for_its_successor(papers: Papers) -> None:
     """aiomqtt watches a turn later: by then the number may be the next one's, and the loop would spin."""
-    client = MqttRoad(MqttSettings(GATEWAY, "127.0.0.1", 1, None, None))._client(
-        Status(False, GATEWAY, 1, 1), 3.0
-    )
+    credentials = papers.credentials()
+    road = MqttRoad(MqttSettings(GATEWAY, "127.0.0.1", 1, credentials))
+    client = road._client(Status(False, GATEWAY, 1, 1), 3.0, credentials.context())
     near, far = socket.socketpair()
     number = near.fileno()
     client._on_socket_register_write(client._client, None, near)

@@ -26,7 +26,8 @@ from cloud.composition import compose
 from cloud.config import Settings
 from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
-from cloud.kit.clock import SystemClock
+from cloud.kit.authority import Authority
+from cloud.kit.clock import SystemClock, utc
 from cloud.kit.database import create_engine_for, migrate
 from cloud.kit.embedded import EmbeddedPostgres
 from cloud.kit.keyring import Keyring
@@ -188,7 +189,8 @@ async def _served(side: str) -> AsyncIterator[tuple[httpx.AsyncClient, Sequence[
 async def _api(url: str, folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Sequence[tuple[str, str]]]]:
     settings = Settings(data_dir=folder)
     keyring = Keyring.load_or_create(folder / "keys")
-    services = compose(settings, keyring, SystemClock(), secrets.token_bytes)
+    authority = Authority.load_or_create(settings.authority_dir, utc(SystemClock().wall_ms()))
+    services = compose(settings, keyring, authority, SystemClock(), secrets.token_bytes)
     engine = create_engine_for(url)
     try:
         async with engine.begin() as connection:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from datetime import UTC, datetime
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import base45
 
 from cloud.config import Settings as CloudSettings
 from cloud.errors import CloudError
+from cloud.kit.authority import Authority
+from edge.clock import SystemClock
 from edge.config import load_settings
 from edge.devices.readings import FrameFault, Reading
 from edge.devices.scales.dialects import DIALECTS, Setup, dialect
@@ -21,6 +25,8 @@ from edge.devices.scanners.line.frames import LineReader
 from edge.devices.scanners.rdm6300.frames import Rdm6300Reader
 from edge.errors import EdgeError
 from edge.station.identify import read_card, tag_holder
+from edge.sync.credentials import Credentials
+from edge.tlskey import TlsKey, keep_tls_key
 from protocol.acks import build_ack, open_ack
 from protocol.bundle import peek_name, read_access, read_bundle
 from protocol.cards import PREFIX, open_card
@@ -113,6 +119,29 @@ def _config(data: bytes) -> object:
         os.close(file)
 
 
+@cache
+def _authority() -> Authority:
+    with tempfile.TemporaryDirectory() as folder:
+        return Authority.load_or_create(Path(folder), datetime.now(UTC))
+
+
+def _certified(data: bytes) -> object:
+    return _authority().gateway_certificate(data, samples.GATEWAY_ID, datetime.now(UTC))
+
+
+def _chain(data: bytes) -> object:
+    """As a gateway would show it to the broker, or have none."""
+    key, held = TlsKey(samples.tls_key("tls")), [data]
+    standing = Credentials(samples.sample_broker(), key, lambda: held, SystemClock(), lambda: 0)
+    return standing.word(), None if standing.waits_for() else standing.context()
+
+
+def _tls_key(data: bytes) -> object:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        (Path(folder) / "gateway-tls.key").write_bytes(data)
+        return keep_tls_key(Path(folder), os.urandom)
+
+
 def _environment(data: bytes) -> object:
     lines = [line.partition("=") for line in _text(data).split("\n")]
     return CloudSettings.from_environment({name: value for name, _, value in lines})
@@ -123,7 +152,7 @@ _CATALOG = samples.sample_documents()[Name.CATALOG]
 _ACK = build_ack(samples.sample_ack(), samples.ACK)
 _CARD = samples.card_text()
 _CONFIG = (Path(__file__).parents[3] / "deploy" / "gateway" / "edge.toml").read_bytes()
-_ENVIRONMENT = b"RELOOP_HTTP_PORT=8400\nRELOOP_MQTT_URL=mqtt://a:b@127.0.0.1:1883\nRELOOP_MQTT_VERSION=5"
+_ENVIRONMENT = b"RELOOP_HTTP_PORT=8400\nRELOOP_MQTT_URL=mqtts://127.0.0.1:8884\nRELOOP_MQTT_VERSION=5"
 _EDGE = (EdgeError,)
 
 
@@ -164,6 +193,9 @@ TARGETS: dict[str, Target] = {
         f"scanner {terminator}": Target(partial(_line, terminator), f"]Q3{_CARD}\r\n".encode(), ())
         for terminator in ("cr", "crlf", "tab", "gap")
     },
+    "certificate request": Target(_certified, samples.sample_request(), (CloudError,)),
+    "certificates in config": Target(_chain, samples.sample_certificate("issuer", "tls", "root"), _EDGE),
+    "gateway-tls.key": Target(_tls_key, TlsKey(samples.tls_key("tls")).pem, ()),
     "scanner rdm6300": Target(_rdm, b"\x020A00330B4F7D\x03", ()),
     "edge.toml": Target(_config, _CONFIG, _EDGE),
     "environment": Target(_environment, _ENVIRONMENT, (CloudError,)),

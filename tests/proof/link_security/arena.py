@@ -23,7 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from cloud.kit.authority import Authority, Pair
 from cloud.kit.mosquitto import Doors, configuration
-from cloud.worker.broker import access_rules
+from cloud.worker.broker_files import access_rules
 from deploy.local.processes import Process, free_port, listening, wait_until
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Arena:
         folder.mkdir(parents=True, exist_ok=True)
         self.authority = Authority.load_or_create(folder / "ca", now())
         self.doors = Doors("127.0.0.1", free_port(), free_port())
-        self._revoked: set[int] = set()
+        self._revoked: dict[int, datetime] = {}
         self._listed: datetime | None = None
         self._without = without
         self._write(access_rules(CLOUD) if rules is None else rules)
@@ -112,7 +112,7 @@ class Arena:
         """
         key, csr = request()
         canary = self.authority.gateway_certificate(csr, "canary-in-the-mine", now())
-        self._revoked |= {*serials, serial_of(canary)}
+        self._revoked |= dict.fromkeys((*serials, serial_of(canary)), now())
         (self.folder / "revoked.pem").write_bytes(self._list())
         os.kill(self.process.pid, signal.SIGHUP)
         wait_until(lambda: not self._lets_in(key, canary), WAIT_S, "the revocation list is read")

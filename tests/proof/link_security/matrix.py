@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.proof.link_security.arena import VERSIONS, Arena, Caller
+from tests.proof.link_security.crowd import CROWD, check_crowd
+from tests.proof.link_security.stories import CASES, town_stories
 from tests.proof.link_security.strangers import STRANGERS, check_strangers
-from tests.proof.row import Part, Row, Task, Violation
+from tests.proof.row import PROGRAMS, Part, Row, Task, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -169,15 +171,20 @@ def _split(count: int, seed: int) -> Sequence[Task]:
     names = _names()
     pairs = list(zip(names, names[1:] + names[:1], strict=True))
     tasks = [Task(CELLS, {"version": version, "pair": pair}) for version in VERSIONS for pair in pairs]
-    return [*tasks, Task(STRANGERS, {})]
+    crowd = Task(CROWD, {"crowd": CROWD})
+    return [Task(len(CASES), {"town": seed}), *tasks, Task(STRANGERS, {}), crowd]
 
 
 def _run(task: Task, tick: Tick) -> Part:
+    if "town" in task.work:
+        return town_stories(tick, task.work["town"])
     folder = Path(tempfile.mkdtemp(prefix="reloop-sec-"))
     try:
         with Arena(folder) as arena:
             if not task.work:
                 part = check_strangers(arena)
+            elif "crowd" in task.work:
+                part = check_crowd(arena)
             else:
                 found = bout(arena, task.work["version"], *task.work["pair"])
                 part = Part(found.count, found.violations)
@@ -188,33 +195,32 @@ def _run(task: Task, tick: Tick) -> Part:
 
 
 def _replay(key: str) -> Part:
+    if key == "town":
+        return _run(Task(len(CASES), {"town": 1}), lambda _: None)
     if "/" not in key:
-        return _run(Task(STRANGERS, {}), lambda _: None)
+        work = {"crowd": CROWD} if key == "crowd" else {}
+        return _run(Task(STRANGERS, work), lambda _: None)
     version, name, other = key.split("/")
     return _run(Task(CELLS, {"version": version, "pair": (name, other)}), lambda _: None)
 
 
 CELLS = 4 * (2 * (len(_UP) + len(_DOWN)) + len(_ODD)) + len(_FILTERS) + 6 + 2 + len(_UP) + len(_DOWN)
-WHOLE = 2 * GATEWAYS * CELLS + STRANGERS
+WHOLE = 2 * GATEWAYS * CELLS + STRANGERS + CROWD + len(CASES)
 LINK_SECURITY = Row(
     id="SEC",
     name="strangers at the broker: topics, certificates, revocation",
     unit="cells",
     covers=(
-        "cloud/errors.py",
-        "cloud/kit/authority.py",
-        "cloud/kit/broker_access.py",
-        "cloud/kit/mosquitto.py",
-        "cloud/worker/broker.py",
-        "deploy/local/processes.py",
-        "protocol/__init__.py",
-        "protocol/errors.py",
-        "protocol/topics.py",
+        *PROGRAMS,
         "tests/proof/link_security",
+        "tests/proof/processes/people.py",
+        "tests/proof/processes/town.py",
+        "tests/system/exports.py",
     ),
     shallow=WHOLE,
     deep=WHOLE,
     split=_split,
     run=_run,
     replay=_replay,
+    at_once=2,
 )

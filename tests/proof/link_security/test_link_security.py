@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cloud.worker.broker import access_rules
+from cloud.worker.broker_files import access_rules
 from tests.proof.link_security import arena as arena_module
-from tests.proof.link_security import strangers
+from tests.proof.link_security import crowd, strangers
 from tests.proof.link_security.arena import CLOUD, WAIT_S, Arena, now, request, serial_of
+from tests.proof.link_security.crowd import check_crowd
 from tests.proof.link_security.matrix import bout
 from tests.proof.link_security.strangers import CASES, check_strangers
 from tests.proof.row import Violation
@@ -77,3 +78,22 @@ def test_an_open_session_outlives_the_revocation_list_until_it_is_evicted(tmp_pa
             arena.evict(ONE)
             assert session.gone.wait(WAIT_S)
             assert not arena.caller(ONE, key, chain).connect()
+
+
+def test_a_revoked_member_of_the_crowd_that_is_let_stay_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowd, "CROWD", 3)
+    monkeypatch.setattr(crowd, "WAIT_S", 0.5)
+    monkeypatch.setattr(Arena, "evict", lambda *_: None)
+    with Arena(tmp_path) as arena:
+        assert [each.what for each in check_crowd(arena).violations] == [
+            "drop-point-00 is revoked and was not dropped"
+        ]
+
+
+def test_a_crowd_that_hears_each_other_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "CROWD", 3)
+    rules = access_rules(CLOUD) + "pattern read reloop/v1/+/ack\n"
+    with Arena(tmp_path, rules) as arena:
+        assert any("what was another's" in each.what for each in check_crowd(arena).violations)

@@ -1,35 +1,37 @@
 """The broker dies under thousands of connected gateways and comes back: all of them return, in good order.
 
-Real mosquitto, the real cloud on a real Postgres, and in a few processes the production sync of
-every gateway (`members`). Owns the fault and the verdict.
+Real mosquitto and everybody's certificates, the real cloud on a real Postgres, and in a few processes the
+production sync of every gateway (`members`). Owns the fault and the verdict.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import random
 import resource
-import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 import psycopg
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from cloud.kit.authority import Authority
 from cloud.kit.embedded import EmbeddedPostgres
 from cloud.kit.keyring import Keyring
+from deploy.local.broker import Broker
 from deploy.local.processes import Process, StartError, free_port, listening, program, wait_until
 from protocol.cose import key_id_of
 from protocol.documents import Name
-from tests.proof.processes.members import Experience, Orders, key_of, name_of
+from tests.proof.processes.members import Experience, Orders, key_of, name_of, tls_key_of
 from tests.proof.processes.recovery import percentile
 from tests.proof.processes.town import Kept
 from tests.proof.row import PROGRAMS, Keyed, Part, Row, Task, Violation, keep_last
@@ -49,51 +51,30 @@ HANDFUL = 20
 SPREAD_A_GATEWAY_S = 0.0121
 """5,000 have the product's minute; fewer come back as densely."""
 SPREAD_MIN_S = 7.3
+FADE_IN_A_GATEWAY_S = 0.02
+"""They come up one by one: a handshake costs gateway and broker some milliseconds, here on the same cores."""
 DOWN_S = (0.5, 2.0)
 SETTLE_S = 120.0
 _MEMBERS_MAX = 1_700
 """In one process."""
 _FILES = 20_000
-_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-_BROKER = """\
-listener {port} 127.0.0.1
-allow_anonymous true
-persistence false
-max_connections -1
-max_queued_messages 1000
-log_dest stdout
-log_type error
-log_type warning
-"""
 
 
-class Broker:
-    """A mosquitto without a memory that lets everybody in, so that only connecting is measured."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        configuration = folder / "mosquitto.conf"
-        configuration.write_text(_BROKER.format(port=self.port))
-        found = shutil.which("mosquitto", path=_PATH)
-        if found is None:
-            raise StartError("mosquitto is not installed; run: deploy/setup.sh programs")
-        self.process = Process("broker", [found, "-c", str(configuration)], folder / "broker.log")
-
-    def start(self) -> None:
-        self.process.start()
-        self.process.await_ready(lambda: listening(self.port))
+def data_of(folder: Path) -> Path:
+    """Where the cloud's data and keys are."""
+    return folder / "cloud"
 
 
 class Cloud:
     """Ingest, worker and API beside each other, on a Postgres of their own."""
 
     def __init__(self, folder: Path, broker: Broker) -> None:
-        self.data = folder / "cloud"
+        self.data = data_of(folder)
         self.http_port = free_port()
         environment = {
             "RELOOP_DATA_DIR": str(self.data),
             "RELOOP_HTTP_PORT": str(self.http_port),
-            "RELOOP_MQTT_URL": f"mqtt://cloud:unused@127.0.0.1:{broker.port}",
+            "RELOOP_MQTT_URL": f"mqtts://127.0.0.1:{broker.inside_port}",
         }
         self.parts = [
             Process(role, [program("reloop-cloud"), role], folder / f"{role}.log", environment)
@@ -212,7 +193,8 @@ def _herd(key: str, tick: Tick) -> Part:
                 began_s = time.monotonic()
                 broker.process.kill()
                 time.sleep(random.Random(key).uniform(*DOWN_S))
-                broker.start()
+                broker.process.start()
+                broker.process.await_ready(lambda: listening(broker.port))
                 _watch(members, count, tick)
                 lived = [each for one in members for each in one.end()]
                 found = judge(lived, cloud.delivered(), spread_s(count), count)
@@ -229,14 +211,19 @@ def spread_s(count: int) -> float:
     return max(SPREAD_MIN_S, count * SPREAD_A_GATEWAY_S)
 
 
+def fade_in_s(count: int) -> float:
+    """All have come up after this."""
+    return count * FADE_IN_A_GATEWAY_S
+
+
 def _patience_s(count: int) -> float:
-    return SETTLE_S + spread_s(count)
+    return SETTLE_S + spread_s(count) + fade_in_s(count)
 
 
 @contextlib.contextmanager
 def _gathered(folder: Path, seed: int, count: int) -> Iterator[tuple[Broker, Cloud, list[Members]]]:
     """Everything runs and the members are coming up."""
-    broker = Broker(folder)
+    broker = Broker(folder / "broker", free_port(), data_of(folder))
     cloud = Cloud(folder, broker)
     members: list[Members] = []
     try:
@@ -244,14 +231,17 @@ def _gathered(folder: Path, seed: int, count: int) -> Iterator[tuple[Broker, Clo
         cloud.start()
         cloud.enrol(seed, count)
         keys = Keyring.load_or_create(cloud.data / "keys")
+        authority = Authority.load_or_create(cloud.data / "keys" / "authority", datetime.now(UTC))
         documents = cloud.documents(count)
         shared = {str(name): documents[name] for name in (Name.KEYS, Name.CATALOG, Name.REVOCATIONS)}
         for first in range(0, count, _share(count)):
             size, spread = min(_share(count), count - first), spread_s(count)
             orders = Orders(
-                seed, first, size, broker.port, cloud.http_port, spread, spread / 2,
+                seed, first, size, broker.port, cloud.http_port, spread, fade_in_s(count),
                 keys.root.public, keys.ack.public, keys.document.public, shared,
                 [documents[f"{Name.CONFIG}/{name_of(first + index)}"] for index in range(size)],
+                authority.root.der, authority.issuer.der,
+                [_certificate(authority, seed, first + index) for index in range(size)],
             )  # fmt: skip
             members.append(Members(orders))
             members[-1].start(folder / "members.log")
@@ -261,6 +251,12 @@ def _gathered(folder: Path, seed: int, count: int) -> Iterator[tuple[Broker, Clo
             one.kill()
         cloud.stop()
         broker.process.stop()
+
+
+def _certificate(authority: Authority, seed: int, number: int) -> bytes:
+    """As its claim would have brought it."""
+    certificate = authority.certify(tls_key_of(seed, number).request(), name_of(number), datetime.now(UTC))
+    return certificate.public_bytes(Encoding.DER)
 
 
 def _share(count: int) -> int:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
+
 PACKET_BYTES_MAX = 512 * 1024
 WAITING_MAX = 4096
 """Delayed messages held; beyond this they are dropped, which is a lie like any other."""
@@ -87,14 +89,17 @@ class _Client:
 
 
 class Liar:
-    """Listens on loopback once `start` returns. `lies` may be exchanged at any time; `told` counts them."""
+    """Listens on loopback once `start` returns. `lies` may be exchanged at any time; `told` counts them.
 
-    def __init__(self, port: int, seed: str, tls: ssl.SSLContext | None = None) -> None:
-        self.port = port
+    `doors`: the ports, and what TLS is spoken there.
+    """
+
+    def __init__(self, doors: Mapping[int, ssl.SSLContext | None], seed: str) -> None:
         self.lies = HONEST
         self.told: Counter[str] = Counter()
         self.taken = 0
-        self._tls = tls
+        self._doors = dict(doors)
+        self._servers: list[asyncio.Server] = []
         self._random = random.Random(seed)
         self._clients: dict[str, _Client] = {}
         self._retained: dict[str, bytes] = {}
@@ -116,11 +121,13 @@ class Liar:
         self._loop.close()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
+        for port, tls in self._doors.items():
+            self._servers.append(await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls))
         self._forgetting = asyncio.create_task(self._forget_now_and_then())
 
     async def _end(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.close()
         self._forget()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import ssl
 import time
 from typing import TYPE_CHECKING
 
@@ -41,23 +42,34 @@ _MOSQUITTO_SHARE = 20
 
 
 class LyingBroker(Broker):
-    """Our liar where the stack expects its broker."""
+    """Our liar where the stack expects its broker: with its certificates, behind both of its doors."""
 
-    def __init__(self, folder: Path, port: int, seed: str) -> None:
-        super().__init__(folder, port)
-        self.liar = Liar(port, seed)
+    liar: Liar
+
+    def __init__(self, folder: Path, port: int, data_dir: Path, seed: str) -> None:
+        super().__init__(folder, port, data_dir)
+        self._seed = seed
 
     def start(self) -> None:
-        self._write_files()
+        self.configure()
+        doors = {self.port: self._door("gateways-ca.pem"), self.inside_port: self._door("inside-ca.pem")}
+        self.liar = Liar(doors, self._seed)
         self.liar.start()
+
+    def _door(self, trusted: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.auth / "server.pem", self.auth / "server.key")
+        context.load_verify_locations(self.auth / trusted)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
 
 class ForgetfulBroker(Broker):
     """mosquitto that holds one message in flight and one behind it, and nothing on disk."""
 
-    def _write_files(self) -> None:
-        super()._write_files()
-        file = self._folder / "mosquitto.conf"
+    def configure(self) -> None:
+        super().configure()
+        file = self.auth / "mosquitto.conf"
         text = file.read_text().replace("max_inflight_messages 20", "max_inflight_messages 1")
         file.write_text(text.replace("max_queued_messages 1000", "max_queued_messages 1"))
 
@@ -100,11 +112,12 @@ def _lie(key: str, tick: Tick) -> Part:
 def _exchange(kind: str, seed: str) -> Callable[[Stack], None]:
     def change(stack: Stack) -> None:
         honest = stack.cloud.broker
-        folder = stack.folder / "broker"
+        place = stack.folder / "broker", honest.port, stack.folder / "cloud"
         if kind == "liar":
-            stack.cloud.broker = LyingBroker(folder, honest.port, seed)
+            stack.cloud.broker = LyingBroker(*place, seed)
         else:
-            stack.cloud.broker = ForgetfulBroker(folder, honest.port)
+            stack.cloud.broker = ForgetfulBroker(*place)
+        stack.cloud.broker.inside_port = honest.inside_port
 
     return change
 

@@ -19,17 +19,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from cloud.kit.authority import SERVER_NAME
 from edge.clock import SystemClock
 from edge.directory.directory import Applied
+from edge.sync.credentials import Credentials
 from edge.sync.downlink import Documents
 from edge.sync.echoes import Echoes
 from edge.sync.https import HttpsRoad
 from edge.sync.mqtt import MqttRoad, MqttSettings
 from edge.sync.outbox import Traffic, Wiring
 from edge.sync.sync import Lane, Sync
+from edge.tlskey import TlsKey
 from protocol.bodies import Body, GatewayStarted
 from protocol.breaker import Breaker
+from protocol.bundle import Broker
 from protocol.cose import SigningKey, key_id_of
 from protocol.documents import Name, open_document
 from protocol.records import ClockQuality, Record, encode_record, genesis_digest, next_digest
@@ -53,7 +58,8 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 class Orders(msgspec.Struct, frozen=True):
     """Which gateways of the herd, where broker and API are, the cloud's public keys; times in seconds.
 
-    `shared` and `configs` are the digests of the documents that came with the claims.
+    `shared` and `configs` are the digests of the documents that came with the claims, certificates (DER) what
+    their `config` holds.
     """
 
     seed: int
@@ -68,6 +74,9 @@ class Orders(msgspec.Struct, frozen=True):
     document_key: bytes
     shared: dict[str, bytes]
     configs: list[bytes]
+    root_certificate: bytes
+    issuer_certificate: bytes
+    certificates: list[bytes]
 
 
 class Experience(msgspec.Struct):
@@ -88,6 +97,12 @@ class Experience(msgspec.Struct):
 def name_of(number: int) -> str:
     """The id of one of the herd."""
     return f"herd-{number:06}"
+
+
+def tls_key_of(seed: int, number: int) -> TlsKey:
+    """Its TLS key, likewise."""
+    digest = hashlib.sha256(f"{seed} TLS {name_of(number)}".encode()).digest()
+    return TlsKey(ec.derive_private_key(int.from_bytes(digest) >> 1, ec.SECP256R1()))
 
 
 def key_of(seed: int, number: int) -> SigningKey:
@@ -212,11 +227,17 @@ class Member:
         await self.journal.append(GatewayStarted(SOFTWARE, _BOOT_ID, "came up"))
         gateway, orders = self.journal.gateway, self.orders
         roads = (
-            MqttRoad(MqttSettings(gateway, "127.0.0.1", orders.port, None, None)),
+            MqttRoad(MqttSettings(gateway, "127.0.0.1", orders.port, self._credentials())),
             HttpsRoad(f"http://127.0.0.1:{orders.http_port}", gateway, tls=_NO_TLS),
         )
         lanes = [Lane(Counted(road, self._tried), Breaker(road.name, self.clock.monotonic)) for road in roads]
         await Sync(self._wiring, lanes, self._uniform, orders.spread_s).run()
+
+    def _credentials(self) -> Credentials:
+        orders, clock = self.orders, self.clock
+        broker = Broker("127.0.0.1", orders.port, SERVER_NAME, orders.root_certificate)
+        chain = [orders.certificates[self.number - orders.first], orders.issuer_certificate]
+        return Credentials(broker, tls_key_of(orders.seed, self.number), lambda: chain, clock, clock.wall_ms)
 
     def _uniform(self, low: float, high: float) -> float:
         """Sync's randomness; the draw over the whole spread is the deliberate first delay."""

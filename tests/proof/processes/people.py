@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FRAME_S = 0.02
 PATIENCE_S = 90.0
+AGAIN_S = 3.0
 
 
 class Wire:
@@ -102,14 +103,24 @@ class Person(threading.Thread):
         if self._random.random() < 0.3:
             screen = self._press("guest")
         else:
-            self._scanner.write(self._random.choice(self.cards).encode() + b"\r")
-            screen = self._look(
-                lambda now: now["name"] in ("choose", "idle") and now["version"] > screen["version"]
-            )
+            self._scan(screen["version"])
         for _ in range(self._random.choice((1, 1, 2, 3))):
             self._weigh()
         self._press("finish")
         self._press("done")
+
+    def _scan(self, version: int) -> None:
+        """Hold a card up; whoever sees nothing come of it holds it up again."""
+        card = self._random.choice(self.cards).encode()
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            self._scanner.write(card + b"\r")
+            with contextlib.suppress(TimeoutError):
+                self._look(
+                    lambda now: now["name"] in ("choose", "idle") and now["version"] > version, AGAIN_S
+                )
+                return
+        raise TimeoutError(f"nobody reads the card at {self.site.name}")
 
     def _weigh(self) -> None:
         screen = self._screen()
@@ -144,8 +155,10 @@ class Person(threading.Thread):
             self._press("done")
         return False
 
-    def _look(self, ready: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE_S
+    def _look(
+        self, ready: Callable[[dict[str, Any]], bool], patience_s: float = PATIENCE_S
+    ) -> dict[str, Any]:
+        deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             screen = self._screen()
             if ready(screen):

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 DEADLINE_S = 10.0
+PORT = free_port()
 VERSIONS = (aiomqtt.ProtocolVersion.V311, aiomqtt.ProtocolVersion.V5)
 
 
 @pytest.fixture
 def liar() -> Iterator[Liar]:
-    running = Liar(free_port(), "test")
+    running = Liar({PORT: None}, "test")
     running.start()
     yield running
     running.close()
@@ -29,14 +30,14 @@ def liar() -> Iterator[Liar]:
 @contextlib.asynccontextmanager
 async def listening(liar: Liar, version: aiomqtt.ProtocolVersion) -> AsyncIterator[aiomqtt.Client]:
     async with aiomqtt.Client(
-        "127.0.0.1", liar.port, identifier="ear", protocol=version, timeout=DEADLINE_S
+        "127.0.0.1", PORT, identifier="ear", protocol=version, timeout=DEADLINE_S
     ) as client:
         await client.subscribe("a/+/up", qos=1)
         yield client
 
 
 async def say(liar: Liar, *payloads: bytes, topic: str = "a/b/up", retain: bool = False) -> None:
-    async with aiomqtt.Client("127.0.0.1", liar.port, identifier="mouth") as client:
+    async with aiomqtt.Client("127.0.0.1", PORT, identifier="mouth") as client:
         for payload in payloads:
             await client.publish(topic, payload, qos=1, retain=retain, timeout=DEADLINE_S)
 
