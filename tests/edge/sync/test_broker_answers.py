@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 import aiomqtt
 import pytest
 
-from edge.clock import SystemClock
 from edge.config import CloudSettings
-from edge.errors import ConfigError
 from edge.identity import Identity
 from edge.sync.mqtt import MqttLink, MqttRoad, MqttSettings, mqtt_settings
 from edge.sync.progress import moved_bytes
 from edge.sync.roads import AckArrived, RoadError, RoadRefused, TakenOver
-from edge.sync.trust import Trust
 from protocol.bundle import Broker as Offered
 from protocol.status import Status
 from tests.edge.sync.conftest import GATEWAY
@@ -25,42 +22,24 @@ from tests.edge.sync.harness import mqtt, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
+
+    from tests.edge.sync.tls_broker import Papers
 
 WILL = Status(False, GATEWAY, 1, 1)
-OFFERED = Offered("broker.example", 8883, "us", "theirs")
+OFFERED = Offered("broker.example", 8883, "broker.inside", b"a root")
 
 
-def settings_from(cloud: CloudSettings, offered: Offered | None) -> MqttSettings | None:
-    identity = Identity(GATEWAY, bytes(32), "", offered)
-    return mqtt_settings(cloud, identity, Trust(None, SystemClock()))
-
-
-def test_the_broker_is_the_configured_one_else_the_one_of_the_claim_else_none(tmp_path: Path) -> None:
-    secret = tmp_path / "password"
-    secret.write_text("ours\n")
-    configured = CloudSettings(
-        mqtt_host="own.example", mqtt_port=1884, mqtt_tls=True, mqtt_username="me", mqtt_password_file=secret
-    )
-    own = settings_from(configured, OFFERED)
-    claimed = settings_from(CloudSettings(), OFFERED)
+def test_the_broker_is_the_configured_one_else_the_one_of_the_claim_else_none(papers: Papers) -> None:
+    identity, standing = Identity(GATEWAY, bytes(32), "", OFFERED), papers.credentials()
+    configured = CloudSettings(mqtt_host="own.example", mqtt_port=1884, mqtt_version=4)
+    own = mqtt_settings(configured, identity, standing)
+    claimed = mqtt_settings(CloudSettings(), identity, standing)
     assert own is not None
     assert claimed is not None
-    assert (own.host, own.port, own.username, own.password) == ("own.example", 1884, "me", "ours")
-    assert (own.trust is None, claimed.trust is None) == (False, True)
-    assert (claimed.host, claimed.port, claimed.username, claimed.password) == (
-        "broker.example", 8883, "us", "theirs",
-    )  # fmt: skip
-    assert settings_from(CloudSettings(), None) is None
-
-
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\xff"], ids=["missing", "no text"])
-def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
-    file = tmp_path / "password"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(ConfigError, match="mqtt_password_file"):
-        settings_from(CloudSettings(mqtt_host="own.example", mqtt_password_file=file), None)
+    assert (own.host, own.port, own.version, own.credentials) == ("own.example", 1884, 4, standing)
+    assert (claimed.host, claimed.port, claimed.version) == ("broker.example", 8883, 5)
+    assert mqtt_settings(configured, Identity(GATEWAY, bytes(32), "", None), standing) is None
+    assert mqtt_settings(configured, identity, None) is None
 
 
 def test_a_socket_that_counts_nothing_moved_nothing() -> None:
@@ -71,13 +50,15 @@ def test_a_socket_that_counts_nothing_moved_nothing() -> None:
     assert moved_bytes(None) == 0
 
 
-def unconnected() -> MqttLink:
-    settings = MqttSettings(GATEWAY, "127.0.0.1", 1, None, None)
-    return MqttLink(MqttRoad(settings)._client(WILL, 3.0), settings)
+@pytest.fixture
+async def link(papers: Papers) -> MqttLink:
+    """One that was never opened."""
+    standing = papers.credentials()
+    settings = MqttSettings(GATEWAY, "127.0.0.1", 1, standing)
+    return MqttLink(MqttRoad(settings)._client(WILL, 3.0, standing.context()), settings)
 
 
-async def test_what_is_on_no_topic_of_ours_is_passed_over() -> None:
-    link = unconnected()
+async def test_what_is_on_no_topic_of_ours_is_passed_over(link: MqttLink) -> None:
     for number, name in enumerate(
         (
             "weather/kathmandu",
@@ -94,9 +75,8 @@ async def test_what_is_on_no_topic_of_ours_is_passed_over() -> None:
 
 @pytest.mark.parametrize(("taken_over", "error"), [(False, RoadError), (True, TakenOver)])
 async def test_publishing_on_a_connection_that_is_gone_says_why(
-    taken_over: bool, error: type[RoadError]
+    link: MqttLink, taken_over: bool, error: type[RoadError]
 ) -> None:
-    link = unconnected()
     link._client.taken_over = taken_over
     with pytest.raises(RoadError) as caught:
         await link.send(b"a frame")
@@ -110,8 +90,8 @@ class Broken:
         raise OSError("broken pipe")
 
 
-async def test_a_connection_that_breaks_while_it_writes_is_gone_once() -> None:
-    client = unconnected()._client
+async def test_a_connection_that_breaks_while_it_writes_is_gone_once(link: MqttLink) -> None:
+    client = link._client
     client._disconnected = asyncio.get_running_loop().create_future()
     near, far = socket.socketpair()
     with near, far:
@@ -125,7 +105,7 @@ async def test_a_connection_that_breaks_while_it_writes_is_gone_once() -> None:
 
 
 @asynccontextmanager
-async def answering(suback: int, puback: int) -> AsyncIterator[int]:
+async def answering(papers: Papers, suback: int, puback: int) -> AsyncIterator[int]:
     """A broker that speaks just enough MQTT 5 to answer with these reason codes; its port."""
     served: set[asyncio.Task[object] | None] = set()
 
@@ -148,7 +128,7 @@ async def answering(suback: int, puback: int) -> AsyncIterator[int]:
             writer.close()
             await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=papers.server())
     async with server:
         yield server.sockets[0].getsockname()[1]
     await asyncio.wait_for(asyncio.gather(*(each for each in served if each)), 10)  # each client hung up
@@ -164,16 +144,16 @@ async def length(reader: asyncio.StreamReader) -> int:
             return value
 
 
-async def test_a_puback_that_says_no_is_no_success() -> None:
-    async with answering(1, 0x97) as port, mqtt(port).link(WILL, 3.0) as link:
+async def test_a_puback_that_says_no_is_no_success(papers: Papers) -> None:
+    async with answering(papers, 1, 0x97) as port, mqtt(papers, port).link(WILL, 3.0) as link:
         with pytest.raises(RoadRefused, match="0x97"):
             await link.send(b"a frame")
-    async with answering(1, 0) as port, mqtt(port).link(WILL, 3.0) as link:
+    async with answering(papers, 1, 0) as port, mqtt(papers, port).link(WILL, 3.0) as link:
         await link.send(b"a frame")
 
 
-async def test_a_broker_that_lets_us_subscribe_to_nothing_is_a_refusal() -> None:
-    async with answering(0x87, 0) as port:
+async def test_a_broker_that_lets_us_subscribe_to_nothing_is_a_refusal(papers: Papers) -> None:
+    async with answering(papers, 0x87, 0) as port:
         with pytest.raises(RoadRefused, match="subscribe"):
-            async with mqtt(port).link(WILL, 3.0):
+            async with mqtt(papers, port).link(WILL, 3.0):
                 raise AssertionError("opened all the same")
