@@ -9,12 +9,12 @@ import asyncio
 import json
 import os
 import secrets
-import socket
 import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from deploy.local.processes import free_port
 from firmware_sim.scale import SimulatedScale
 from firmware_sim.scanner import SimulatedScanner
 from protocol.bundle import Access, write_bundle
@@ -115,7 +115,7 @@ class DropPoint:
         self.cloud = Cloud()
         self.scale = SimulatedScale("mt-sics", link=folder / "scale", seed=7)
         self.scanner = SimulatedScanner(terminator="crlf", aim=True, link=folder / "scanner")
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._config = folder / "edge.toml"
         self._agent: asyncio.subprocess.Process | None = None
@@ -203,10 +203,3 @@ class DropPoint:
 
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RELOOP_")}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
