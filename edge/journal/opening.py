@@ -29,7 +29,7 @@ from edge.journal.store import (
     read_state,
     rows_after,
 )
-from edge.journal.wal import wal_frames
+from edge.journal.wal import last_commit_holds, wal_frames
 from protocol.records import genesis_digest, next_digest
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class _Examined:
+    """`head`: at least as many records were told to be saved; None if nobody can tell how many."""
+
     path: Path
     epoch: int
     state: State | None
@@ -270,8 +272,13 @@ def _examine(path: Path, site: Site, thorough: bool) -> _Examined:
         connection = database.open_writer(path, site.disk)
         try:
             state = read_state(connection)
+            frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+            if committed > max(frames, 0):
+                head = 0 if last_commit_holds(path, site.disk) else None
+                raise apsw.CorruptError(f"the WAL holds {committed} frames but reads only {frames}")
             head = head_of(connection, state)[0]
-            sources = _check(connection, state, committed)
+            check_tail(connection, state)
+            sources = read_sources(connection)
             _check_structure(connection, thorough)
         finally:
             connection.close(True)
@@ -300,15 +307,6 @@ def _ours(one: _Examined, state: State, gateway: str) -> _Examined:
         "give each gateway a data folder of its own",
         code="journal.foreign",
     )
-
-
-def _check(connection: apsw.Connection, state: State, committed: int) -> dict[int, int]:
-    """Raise apsw.CorruptError unless the unacknowledged tail is whole; returns the epoch's sources."""
-    frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-    if committed > max(frames, 0):
-        raise apsw.CorruptError(f"the WAL holds {committed} frames but reads only {frames}")
-    check_tail(connection, state)
-    return read_sources(connection)
 
 
 def _check_structure(connection: apsw.Connection, thorough: bool) -> None:

@@ -59,6 +59,32 @@ def wal_frames(path: Path, disk: FileSystem, *, strict: bool = False) -> list[Wa
         wal.close()
 
 
+def last_commit_holds(path: Path, disk: FileSystem) -> bool:
+    """Whether every frame of the log's last transaction is as it was written; so is a log that is not there.
+
+    Then whatever was hit before them, the last record of all is among what the pages tell.
+    """
+    frames = wal_frames(path, disk)
+    if not frames:
+        return True
+    wal = disk.open(wal_path(path))
+    try:
+        read = partial(read_block, wal)
+        for at in range(len(frames) - 1, -1, -1):
+            if not _frame_holds(read, frames[at].offset):
+                return False
+            if at and _commits(read, frames[at - 1]):
+                return True
+        return True
+    finally:
+        wal.close()
+
+
+def _commits(read: Callable[[int, int], bytes], frame: WalFrame) -> bool:
+    """Whether the frame ends a transaction: then it tells the database's size in pages."""
+    return any(read(4, frame.offset - _FRAME_HEADER + 4))
+
+
 def _frames(read: Callable[[int, int], bytes], size_bytes: int) -> list[WalFrame]:
     salts = _generation(read)
     frames: list[WalFrame] = []

@@ -96,6 +96,19 @@ def test_a_last_record_that_nobody_can_prove_counts_as_missing(site: Site) -> No
     journal.close()
 
 
+def test_a_last_record_lost_with_the_log_is_never_said_to_be_elsewhere(site: Site) -> None:
+    journal = site.open()
+    visits(journal, 2)
+    path, row = current_file(journal), journal.read(6, 1)[0]
+    crash(journal)
+    log = path.with_name(path.name + "-wal")
+    spoil(log, log.read_bytes().rfind(row) - 1)  # its length, without which nothing tells a row from none
+    journal = site.open()
+    assert (journal.head, journal.birth.set_aside[0].name) == (5, f"{path.name}.damaged")
+    assert journal.birth.unproven
+    journal.close()
+
+
 def test_evidence_is_known_as_such_when_the_power_fails_before_it_is_set_aside(site: Site) -> None:
     name = digest_hit(site)
     epoch, generation, *_ = name.split(".")
