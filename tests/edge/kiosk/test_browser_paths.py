@@ -33,9 +33,9 @@ LATIN = str.maketrans("०१२३४५६७८९", "0123456789")
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DropPoint]:
     async with DropPoint(tmp_path_factory.mktemp("drop-point")) as site:
+        await site.claim()
         await site.start()
         await site.answers()
-        await site.claim()
         yield site
 
 
