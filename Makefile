@@ -17,9 +17,9 @@ demo: .venv/ready ## three drop points on simulated devices against a real cloud
 	@deploy/setup.sh broker
 	@$(BIN)/reloop-demo $(ARGS)
 
-test: .venv/ready ## every test; ARGS="-k journal" for some, ARGS="-n auto --dist loadscope" on every core
+test: .venv/ready ## every test, on every core; ARGS="-k journal" for some, ARGS="-n 0" one after the other
 	@deploy/setup.sh programs
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 coverage: .venv/ready ## every branch of the core is executed: protocol, journal, sync, ingest, ledger
 	@deploy/setup.sh programs
