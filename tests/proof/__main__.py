@@ -37,6 +37,9 @@ def prove(
         str, typer.Option(help="Run one case again, as a violation names it: ROW:KEY.", metavar="ROW:KEY")
     ] = "",
     *,
+    at_once: Annotated[
+        int, typer.Option(help="How many tasks run side by side; 0: as many as the row bears.", min=0)
+    ] = 0,
     again: Annotated[bool, typer.Option(help="Run rows that stand, too.")] = False,
     keep: Annotated[bool, typer.Option(help="Write what was found into the scorecard.")] = True,
     show: Annotated[bool, typer.Option(help="Only show the scorecard, and which rows stand.")] = False,
@@ -52,7 +55,11 @@ def prove(
     entries = scorecard.load()
     if not show:
         for row in chosen:
-            _prove(row, _count(row, depth), seed, entries, again=again, keep=keep)
+            count = _count(row, depth)
+            if again or not _stands(row, count, entries.get(row.id)):
+                entries[row.id] = _prove(row, count, seed, at_once)
+                if keep:
+                    scorecard.keep(entries[row.id], [each.id for each in ROWS])
     Console().print(_table(entries, chosen))
     if any(entries[row.id].violations for row in chosen if row.id in entries):
         raise typer.Exit(1)
@@ -77,21 +84,20 @@ def _count(row: Row, depth: str) -> int:
             raise typer.BadParameter("the depth is `shallow`, `deep`, or a number of cases from 1")
 
 
-def _prove(
-    row: Row, count: int, seed: int, entries: dict[str, scorecard.Entry], *, again: bool, keep: bool
-) -> None:
-    entry = entries.get(row.id)
-    if not again and entry is not None and entry.stands(row, count):
-        console.print(f"{row.id} stands: {entry.count:,} {row.unit} at {entry.commit}")
-        return
+def _stands(row: Row, count: int, entry: scorecard.Entry | None) -> bool:
+    if entry is None or not entry.stands(row, count):
+        return False
+    console.print(f"{row.id} stands: {entry.count:,} {row.unit} at {entry.commit}")
+    return True
+
+
+def _prove(row: Row, count: int, seed: int, at_once: int) -> scorecard.Entry:
     begun_with = scorecard.fingerprint(row)
     with _progress() as progress:
         bar = progress.add_task(f"{row.id} {row.name}", total=count)
-        result = run_row(row, count, seed, lambda more: progress.advance(bar, more))
+        result = run_row(row, count, seed, lambda more: progress.advance(bar, more), at_once)
     _say(row, result)
-    entries[row.id] = scorecard.entry_of(row, seed, result, begun_with)
-    if keep:
-        scorecard.save(entries, [each.id for each in ROWS])
+    return scorecard.entry_of(row, seed, result, begun_with)
 
 
 def _say(row: Row, result: Result) -> None:

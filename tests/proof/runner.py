@@ -51,15 +51,16 @@ class _Total:
             self.figures.append(part.figures)
 
 
-def run_row(row: Row, count: int, seed: int, progress: Callable[[int], None]) -> Result:
+def run_row(row: Row, count: int, seed: int, progress: Callable[[int], None], at_once: int = 0) -> Result:
     """Run `count` cases of a row; `progress` hears how many more are done. Raises what a task raises.
 
+    `at_once` tasks run side by side, 0 for as many as the row bears.
     Ended by SIGTERM or Ctrl-C it stops what the tasks have started, and then raises.
     """
     begun_s = time.monotonic()
     tasks = list(row.split(count, seed))
     total = _Total()
-    workers = min(len(tasks), row.at_once or os.cpu_count() or 1)
+    workers = min(len(tasks), at_once or row.at_once or os.cpu_count() or 1)
     with heeding_sigterm():
         if workers <= 1:
             for task in tasks:

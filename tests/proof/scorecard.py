@@ -5,15 +5,17 @@ Kept as `scorecard.json` for programs and `SCORECARD.md` for people; written by 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from tests.proof.row import Figures, Row
     from tests.proof.runner import Result
@@ -69,11 +71,17 @@ def load(path: Path = STORE) -> dict[str, Entry]:
     return {each["row"]: Entry(**each) for each in json.loads(path.read_text())}
 
 
-def save(entries: Mapping[str, Entry], order: Iterable[str]) -> None:
-    """Write both files, in this order of rows."""
-    ordered = [entries[name] for name in order if name in entries]
-    STORE.write_text(json.dumps([asdict(each) for each in ordered], indent=1) + "\n")
-    PAGE.write_text(page_of(ordered))
+def keep(entry: Entry, order: Iterable[str]) -> None:
+    """Write an entry into both files beside what others, running other rows now, have written there."""
+    folder = os.open(STORE.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        entries = load() | {entry.row: entry}
+        ordered = [entries[name] for name in order if name in entries]
+        STORE.write_text(json.dumps([asdict(each) for each in ordered], indent=1) + "\n")
+        PAGE.write_text(page_of(ordered))
+    finally:
+        os.close(folder)
 
 
 def page_of(entries: Sequence[Entry]) -> str:
