@@ -246,7 +246,8 @@ def _roads(core: Core) -> list[Road]:
         roads.append(MqttRoad(mqtt))
     url = cloud.https_url or identity.https_url
     if RoadName.HTTPS in cloud.roads and url:
-        roads.append(HttpsRoad(url, identity.gateway, tls=Trust(cloud.ca_file, core.clock)))
+        trust = Trust(cloud.ca_file, core.clock, core.directory.earliest_ms)
+        roads.append(HttpsRoad(url, identity.gateway, tls=trust))
     return roads
 
 

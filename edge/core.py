@@ -134,7 +134,15 @@ class Core:
         key = keep_tls_key(self.settings.data_dir, random_bytes)
         if not key.kept:
             self.traffic.alarm("identity.unkept")
-        return Credentials(broker, key, self._certificates, self.clock, self.directory.surely_ms)
+        directory = self.directory
+        return Credentials(
+            broker,
+            key,
+            self._certificates,
+            self.clock,
+            directory.surely_ms,
+            earliest_ms=directory.earliest_ms,
+        )
 
     def _certificates(self) -> list[bytes]:
         config = self.directory.config()

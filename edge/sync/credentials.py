@@ -86,7 +86,8 @@ def _remember(sock: ssl.SSLSocket, error: OSError) -> None:
 class Credentials:
     """How this gateway stands with the broker.
 
-    `certificates` gives the chain in force (DER, our own first), `surely_ms` the time it surely is.
+    `certificates` gives the chain in force (DER, our own first), `surely_ms` the time it surely is,
+    `earliest_ms` how late it is at least by what the cloud signed (None: it never did).
     """
 
     def __init__(
@@ -96,12 +97,15 @@ class Credentials:
         certificates: Callable[[], list[bytes]],
         clock: Clock,
         surely_ms: Callable[[], int],
+        *,
+        earliest_ms: Callable[[], int | None],
     ) -> None:
         self.key = key
         self._broker = broker
         self._certificates = certificates
         self._clock = clock
         self._surely_ms = surely_ms
+        self._earliest_ms = earliest_ms
         self._read: tuple[list[bytes], list[x509.Certificate]] = ([], [])
         self._refusal: tuple[str, list[x509.Certificate]] = ("", [])
 
@@ -122,7 +126,7 @@ class Credentials:
         return f"{'expired on' if over else 'valid until'} {end:%Y-%m-%d}"
 
     def context(self) -> BrokerContext:
-        """For a connection that begins now; its dates count only while our clock is synchronised.
+        """For a connection that begins now; its dates count only while our clock can tell them.
 
         Raises RoadRefused without a certificate, or if what the claim brought cannot be used.
         """
@@ -143,7 +147,7 @@ class Credentials:
             _show(context, self.key.pem + b"".join(one.public_bytes(Encoding.PEM) for one in chain))
         except ssl.SSLError as error:
             raise CertificateRefused(f"our own certificate cannot be used: {error}") from error
-        mind_dates(context, self._clock)
+        mind_dates(context, self._clock, self._earliest_ms())
         return context
 
     def accepted(self) -> None:

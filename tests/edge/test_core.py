@@ -12,12 +12,14 @@ from edge.agent import make_sync
 from edge.config import CloudSettings, JournalSettings, Settings
 from edge.core import Core, open_core
 from edge.identity import claim_by_bundle, enrolled, load_identity
+from edge.sync.https import HttpsRoad
 from edge.sync.roads import RoadName
+from edge.sync.trust import NO_CHECK_TIME
 from protocol.bundle import Access, write_bundle
 from protocol.codes import new_gateway_code
 from protocol.enrolment import open_enrolment
-from tests.edge.directory.signing_cloud import Cloud
-from tests.edge.hand_clock import HandClock
+from tests.edge.directory.signing_cloud import DAY_S, Cloud
+from tests.edge.hand_clock import NOW_MS, HandClock
 from tests.edge.sync.conftest import GATEWAY
 from tests.edge.sync.tls_broker import Papers
 
@@ -93,6 +95,20 @@ async def test_once_known_it_asks_for_the_certificate_alone_and_then_says_nothin
         assert make_sync(core).lanes[0].waits_for() == ""
         core.directory.apply("config", CLOUD.config(3, papers.certificates()))
         assert core.wiring.enrolment() is not None, "a certificate of another key is none"
+
+
+async def test_what_the_cloud_signed_refutes_the_clock_on_every_road(tmp_path: Path, papers: Papers) -> None:
+    claimed(tmp_path, papers.broker)
+    async with opened(tmp_path) as core:
+        assert core.credentials is not None
+        core.directory.apply("config", CLOUD.config(2, papers.certificates(key=core.credentials.key)))
+        https = make_sync(core).lanes[1].road
+        assert isinstance(https, HttpsRoad)
+        for late_ms, dated in ((0, True), (DAY_S * 1000, False)):
+            core.directory.trust_time(NOW_MS + late_ms)
+            for context in (core.credentials.context(), https._context()):
+                assert context is not None
+                assert bool(context.verify_flags & NO_CHECK_TIME) is not dated
 
 
 @pytest.mark.parametrize("reason", ["no broker is offered", "mqtt is no road here"])

@@ -71,11 +71,19 @@ class Papers:
         *,
         clock: Clock | None = None,
         broker: Broker | None = None,
+        earliest_ms: int | None = None,
     ) -> Credentials:
         """How a gateway with these certificates stands; with good ones if none are given."""
         held = self.certificates() if certificates is None else certificates
         clock = clock or SystemClock()
-        return Credentials(broker or self.broker, self.key, lambda: held, clock, clock.wall_ms)
+        return Credentials(
+            broker or self.broker,
+            self.key,
+            lambda: held,
+            clock,
+            clock.wall_ms,
+            earliest_ms=lambda: earliest_ms,
+        )
 
     def server(self, *, ago: timedelta = timedelta()) -> ssl.SSLContext:
         """For a broker of the test's own; it asks for certificates as the real one does."""

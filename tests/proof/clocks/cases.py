@@ -201,6 +201,17 @@ async def _boots_in_the_future(site: DropPoint, deliver: Deliver) -> None:
     await deliver(LIVE_S)
 
 
+async def _lost_its_weeks(site: DropPoint, deliver: Deliver) -> None:
+    await site.visit()
+    await deliver(LIVE_S)
+    await site.change("-10 years", SYNCED)  # its time server lost count of its satellites' weeks
+    await site.visit()
+    await deliver(LIVE_S)
+    await site.sync()
+    await site.visit()
+    await deliver(LIVE_S)
+
+
 NAMED = (
     Case("boot in 1970", _boot_in_1970),
     Case("never synchronised in this boot", _never_synced, skewed=True, sharp=True),
@@ -213,6 +224,7 @@ NAMED = (
     Case("midnight in Nepal", _midnight),
     Case("the power goes in mid-visit", _cut_in_mid_visit),
     Case("to and fro", _to_and_fro, skewed=True, sharp=True),
+    Case("a synchronised clock that lost its weeks", _lost_its_weeks, skewed=True),
     Case("boots in 2038, 9999 and 1970", _boots_in_the_future),
 )
 

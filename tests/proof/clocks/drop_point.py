@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from edge.directory import Directory
 from edge.kiosk.rendering import Pages
 from edge.kiosk.words import Language
 from edge.station.screen import Button, Name, Screen
+from edge.sync.trust import NO_CHECK_TIME, mind_dates
 from edge.timekeeping import Timekeeper
 from protocol import VERSION
 from protocol.bodies import WeighingRecorded
@@ -125,6 +127,15 @@ class DropPoint:
         """An ack comes in with the time that the cloud signed."""
         self.site.directory.trust_time(server_ms)
         await self._look()
+
+    def shut_roads(self) -> list[str]:
+        """What is wrong if a certificate of today is not valid yet to a clock that is known to be behind."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        mind_dates(context, self.site.clock, self.site.directory.earliest_ms())
+        behind = self.site.clock.wall_ms() < self.true_ms - DAY_S * 1_000
+        if not behind or context.verify_flags & NO_CHECK_TIME:
+            return []
+        return ["the roads are shut: dates count on a clock that is behind what the cloud has signed"]
 
     async def pass_by(self, seconds: float) -> None:
         """Nothing happens for a while."""

@@ -100,6 +100,7 @@ async def _case(cloud: Cloud, number: int, case: Case, tally: Tally) -> None:
     with tempfile.TemporaryDirectory(prefix="clock-", dir=FAST) as folder:
         site = await DropPoint.open(Path(folder), number)
         skewed: list[bool] = []
+        shut: list[str] = []
 
         async def deliver(delay_s: float) -> None:
             first = max(cloud.known_through(site.epoch) + 1, 1)
@@ -108,11 +109,12 @@ async def _case(cloud: Cloud, number: int, case: Case, tally: Tally) -> None:
             if delay_s <= LIVE_S:
                 await site.pass_by(2 * delay_s)
                 await site.hear(arrives_ms)
+                shut.extend(site.shut_roads())
             skewed.append("clock.skewed" in cloud.alarms())
 
         try:
             await case.play(site, deliver)
-            wrong = await _check(cloud, site, tally)
+            wrong = shut + await _check(cloud, site, tally)
             if case.sharp:
                 wrong += _blunt(cloud.known(site.epoch))
             if case.skewed is not None and any(skewed) != case.skewed:

@@ -11,6 +11,7 @@ from cloud.clocks import repair
 from cloud.clocks.service import Clocks
 from edge.directory.trust import TrustedTime
 from edge.journal import Journal
+from edge.sync import trust
 from protocol.records import ClockQuality
 from tests.proof.clocks.bars import errors_of
 from tests.proof.clocks.cases import Case, all_cases
@@ -91,6 +92,11 @@ def test_a_record_that_calls_a_wrong_clock_synchronised_is_caught(monkeypatch: p
 def test_a_good_card_that_a_battery_clock_refuses_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrustedTime, "surely_ms", lambda self: self._clock.wall_ms())
     assert any("the kiosk should show" in what for what in found("idle/+10 years/rtc"))
+
+
+def test_a_road_that_a_refuted_clock_shuts_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "_BEHIND_MS", 2**50)
+    assert any("the roads are shut" in what for what in found("a synchronised clock that lost its weeks"))
 
 
 def test_every_case_has_a_name_of_its_own_and_is_dealt_once() -> None:

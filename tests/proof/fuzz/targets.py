@@ -132,7 +132,9 @@ def _certified(data: bytes) -> object:
 def _chain(data: bytes) -> object:
     """As a gateway would show it to the broker, or have none."""
     key, held = TlsKey(samples.tls_key("tls")), [data]
-    standing = Credentials(samples.sample_broker(), key, lambda: held, SystemClock(), lambda: 0)
+    standing = Credentials(
+        samples.sample_broker(), key, lambda: held, SystemClock(), lambda: 0, earliest_ms=lambda: None
+    )
     return standing.word(), None if standing.waits_for() else standing.context()
 
 

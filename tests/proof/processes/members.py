@@ -237,7 +237,14 @@ class Member:
         orders, clock = self.orders, self.clock
         broker = Broker("127.0.0.1", orders.port, SERVER_NAME, orders.root_certificate)
         chain = [orders.certificates[self.number - orders.first], orders.issuer_certificate]
-        return Credentials(broker, tls_key_of(orders.seed, self.number), lambda: chain, clock, clock.wall_ms)
+        return Credentials(
+            broker,
+            tls_key_of(orders.seed, self.number),
+            lambda: chain,
+            clock,
+            clock.wall_ms,
+            earliest_ms=lambda: None,
+        )
 
     def _uniform(self, low: float, high: float) -> float:
         """Sync's randomness; the draw over the whole spread is the deliberate first delay."""
