@@ -19,6 +19,8 @@ import time
 FAR, NEAR = "10.9.0.2", "10.9.0.1"
 _MTU_BYTES = 576
 """Of a modem, so that there are packets enough to lose."""
+_UNJOINED = ("gso_max_segs", "1")
+"""Else the kernel hands over dozens of segments as one packet, which is lost or comes as a whole."""
 _PATIENCE_S = 10.0
 _LOOK_S = 0.01
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
@@ -73,7 +75,7 @@ def _build(near: int, percent: int, ports: list[int]) -> None:
     for prefix, link, address in (((), "far", FAR), (inside, "near", NEAR)):
         _run(*prefix, "ip", "link", "set", "lo", "up")
         _run(*prefix, "ip", "addr", "add", f"{address}/30", "dev", link)
-        _run(*prefix, "ip", "link", "set", link, "mtu", str(_MTU_BYTES), "up")
+        _run(*prefix, "ip", "link", "set", link, "mtu", str(_MTU_BYTES), *_UNJOINED, "up")
         _run(*prefix, "nft", "-f", "-", text=_DROP.format(link=link, percent=percent))
     _run(*inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet")
     lead = _LEAD.format(ports=", ".join(map(str, ports)), far=FAR, near=NEAR)

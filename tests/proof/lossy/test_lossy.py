@@ -112,7 +112,8 @@ def test_packets_are_lost_between_the_namespaces_and_tcp_mends_it() -> None:
             assert len(stream.read()) == 99_000
         arrived, lost = tunnel.counted()
         assert child.wait(60) == 0
-    assert 0.05 * arrived < lost < 0.4 * arrived
+    assert arrived - lost > 99_000 / 576, "packets of the link's own size, not joined ones"
+    assert 0.05 * arrived < lost < 0.4 * arrived, f"{lost} of {arrived}: seven deviations from a fifth"
 
 
 @pytest.mark.proof
