@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from cloud.ingest.effects import CustodyRow, QuarantineRow
+from cloud.ingest.waiting import NO_PICKUP
 from cloud.kit.queries import load_queries
 from protocol.cards import PSEUDONYM_LENGTH
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import psycopg
 
 QUERIES = load_queries(Path(__file__).with_name("custody.sql"))
@@ -30,6 +33,11 @@ async def apply_custody(connection: psycopg.AsyncConnection, step: CustodyRow) -
         case _:
             done = await connection.execute(QUERIES["hand_over"], values)
     return None if done.rowcount else _orphan(step)
+
+
+def pickups_first(steps: Sequence[CustodyRow]) -> list[CustodyRow]:
+    """Steps in their order, but pickups before all that belongs to one: frames may have come otherwise."""
+    return sorted(steps, key=lambda step: step.kind != "pickup.opened")
 
 
 def _values(step: CustodyRow) -> dict[str, Any]:
@@ -64,6 +72,6 @@ def card_party(serial: bytes) -> str:
 
 def _orphan(step: CustodyRow) -> QuarantineRow:
     return QuarantineRow(
-        step.id, step.gateway, step.epoch, step.seq, "custody.no_pickup",
+        step.id, step.gateway, step.epoch, step.seq, NO_PICKUP,
         f"no pickup at seq {step.pickup_seq} is applied; decide on that one first", step.data, False,
     )  # fmt: skip

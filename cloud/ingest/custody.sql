@@ -35,11 +35,20 @@ WITH pickup AS (
       FROM bin b, pickup p WHERE b.emptied AND b.net_g > 0
     ON CONFLICT (id) DO NOTHING
     RETURNING *
+), passed_on AS (
+    -- Hand-overs that were here before this bin, which comes before them: they passed its kilos on, too.
+    UPDATE custody_movements h SET estimated = h.estimated OR b.estimated,
+           lines = h.lines || jsonb_build_object(b.material, coalesce((h.lines->>b.material)::bigint, 0) + b.net_g)
+      FROM bin b
+     WHERE b.emptied AND h.kind = 'handed_over' AND h.pickup_id = b.pickup_id AND h.seq > b.seq
+       AND same_side(h.gateway_id, h.epoch, h.seq, h.id, b.seq) = b.id
+    RETURNING h.giver, h.taker, b.net_g
 ), held AS (
     INSERT INTO custody_balances (party, material, net_g)
-    SELECT side.party, b.material, side.net_g
-      FROM moved m JOIN bin b ON b.id = m.id, LATERAL (VALUES (m.giver, -m.net_g), (m.taker, m.net_g)) side (party, net_g)
-     ORDER BY 1, 2
+    SELECT side.party, (SELECT material FROM bin), sum(side.net_g)::bigint
+      FROM (SELECT giver, taker, net_g FROM moved UNION ALL SELECT giver, taker, net_g FROM passed_on) m,
+           LATERAL (VALUES (m.giver, -m.net_g), (m.taker, m.net_g)) side (party, net_g)
+     GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (party, material) DO UPDATE SET net_g = custody_balances.net_g + excluded.net_g
 ), told AS (
     INSERT INTO events (type, key, payload)
@@ -49,11 +58,13 @@ WITH pickup AS (
 SELECT 1 FROM pickup
 
 -- name: hand_over
+-- What is passed on are the bins emptied before, by the journal's own order.
 WITH pickup AS (
     SELECT id FROM pickups WHERE id = same_side(%(gateway)s, %(epoch)s, %(seq)s, %(id)s, %(pickup_seq)s)
 ), lines AS (
     SELECT material, sum(net_g)::bigint AS net_g, bool_or(estimated) AS estimated FROM pickup_bins
-     WHERE pickup_id = (SELECT id FROM pickup) AND emptied
+     WHERE pickup_id = (SELECT id FROM pickup) AND emptied AND seq < %(seq)s
+       AND same_side(%(gateway)s, %(epoch)s, %(seq)s, %(id)s, seq) = id
      GROUP BY material
 ), moved AS (
     INSERT INTO custody_movements (id, gateway_id, epoch, pickup_seq, kind, giver, taker, net_g, estimated, lines, at,

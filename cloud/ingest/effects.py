@@ -12,7 +12,7 @@ from cloud.ingest.sightings import Sightings
 from protocol.bodies import HolderKind
 
 if TYPE_CHECKING:
-    from cloud.ingest.views import Gap
+    from cloud.ingest.views import EpochKey, Gap
     from protocol.acks import Echo, Verdict
     from protocol.delivery import Cursor
 
@@ -43,6 +43,7 @@ class ClosingRow(NamedTuple):
     seq: int
     at_us: int
     outcome: str
+    data: bytes
 
 
 class WeighingRow(NamedTuple):
@@ -115,7 +116,8 @@ class QuarantineRow(NamedTuple):
 class Answer:
     """What to tell a gateway about one frame once the batch is committed.
 
-    `forgot`: records of older epochs are missing here that were acknowledged once.
+    `forgot`: records of older epochs are missing here that were acknowledged once. `missing`: the last seq
+    of the epoch's gaps, 0 if there are none.
     """
 
     cursor: Cursor
@@ -123,6 +125,7 @@ class Answer:
     expect: int | None
     echo: Echo
     forgot: bool = False
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,12 @@ class Effects:
     sightings: Sightings = field(default_factory=Sightings)
     """What all this shows of gateways' clocks."""
     quarantine: list[QuarantineRow] = field(default_factory=list)
+    since: dict[EpochKey, int] = field(default_factory=dict)
+    """The first seq, of each epoch, of what takes effect here: whatever stands behind it may have waited."""
+    again: list[bytes] = field(default_factory=list)
+    """Records on a chain that were here before: those set aside as strays are none, and take effect now."""
+    woken: list[bytes] = field(default_factory=list)
+    """Records that waited in quarantine for one of these and took effect now; the storage fills this in."""
     gaps: dict[tuple[str, int], tuple[Gap, ...]] = field(default_factory=dict)
     """What is missing of an epoch now, where that changed."""
     alarms: list[Alarm] = field(default_factory=list)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloud.ingest.effects import QuarantineRow
 from cloud.ingest.enrolment import enrol
 from cloud.ingest.pack import Payloads, pack
-from cloud.ingest.store import QUERIES, Store, in_our_words
+from cloud.ingest.store import QUERIES, Store, held_row, in_our_words
 from cloud.kit import database
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from cloud.ingest.effects import Effects
+    from cloud.ingest.effects import Effects, QuarantineRow
     from cloud.ingest.opening import Refusal
     from cloud.ingest.views import Road
 
@@ -94,10 +93,9 @@ class PostgresLink(Store):
     @in_our_words
     async def lock_held(self, record: UUID) -> QuarantineRow | None:
         """A record if it is held still, locked until the transaction ends."""
+        await self._connection.execute(QUERIES["lock_epoch_of_held"], (record,))
         row = await (await self._connection.execute(QUERIES["lock_held"], (record,))).fetchone()
-        if row is None:
-            return None
-        return QuarantineRow(row[0].bytes, row[1], row[2], row[3], row[4], row[5], bytes(row[6]), row[7])
+        return None if row is None else held_row(row)
 
     @in_our_words
     async def still_held(self, record: UUID, code: str, message: str) -> None:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 MASS_G_MAX = 100_000_000
 """No scale at a drop point weighs 100 t; beyond it a number is damage, not mass."""
+STRAY = "record.stray"
+"""The code of records out of a gap that join the chain nowhere."""
 _PG_EPOCH_MS = 946_684_800_000  # 2000-01-01
 _WALL_MS_MIN, _WALL_MS_MAX = -62_135_596_800_000, 253_402_300_799_999  # years 1 to 9999: what Python can show
 _ID_KEEP = ~((0xF << 76) | (0b11 << 62)) & (2**128 - 1)
@@ -104,12 +106,15 @@ class Projector:
         self._journal = epoch
         self._begin(gateway, epoch, pending=False)
         rows, first = self._effects.records, opened.frame.first
+        if records:
+            self._since(gateway, epoch, records[0].seq)
         self._effects.sightings.frame(gateway, epoch, opened.frame.sample, self._view.received_ms)
         for fresh in records:
             record = opened.records[fresh.seq - first]
             digest = fresh.digest
             identity = id_of(digest)
             if self._careful and self._repeated(identity):
+                self._effects.again.append(identity)
                 continue
             if type(record) is Record and type(record.body) is RecordCarried:
                 self._carried(fresh.seq, identity, digest, fresh.data, record, record.body)
@@ -131,9 +136,7 @@ class Projector:
             kind = record.body.code if type(record) is Record else 0
             row = (gateway, epoch, fresh.seq, identity, kind, fresh.digest, fresh.data, None, None)
             self._effects.records.append(row)
-            held = QuarantineRow(
-                identity, gateway, epoch, fresh.seq, "record.stray", message, fresh.data, False
-            )
+            held = QuarantineRow(identity, gateway, epoch, fresh.seq, STRAY, message, fresh.data, False)
             self._effects.quarantine.append(held)
 
     def stored(self, place: QuarantineRow) -> None:
@@ -147,6 +150,7 @@ class Projector:
             return
         self._journal = None
         self._begin(place.gateway, place.epoch, pending=place.pending)
+        self._since(place.gateway, place.epoch, place.seq)
         self.record(place.seq, place.id, place.data, record)
 
     def record(self, seq: int, identity: bytes, data: bytes, record: Record | RecordError) -> None:
@@ -186,6 +190,11 @@ class Projector:
         self._seen.add(identity)
         return False
 
+    def _since(self, gateway: str, epoch: int, seq: int) -> None:
+        """Something at this seq takes effect; it may be what later ones waited for."""
+        since = self._effects.since
+        since[gateway, epoch] = min(seq, since.get((gateway, epoch), seq))
+
     def _begin(self, gateway: str, epoch: int, *, pending: bool, keep_open: bool = False) -> None:
         known = self._view.gateways.get(gateway)
         drop_point = known.drop_point_id if known else None
@@ -219,11 +228,13 @@ class Projector:
         inner = read_record(body.data)
         inner_id = id_of(inner_digest)
         if self._repeated(inner_id):
+            self._effects.again.append(inner_id)
             return
         code = inner.body.code if isinstance(inner, Record) else 0
         rows.append((gateway, body.epoch, body.seq, inner_id, code, inner_digest, body.data, epoch, seq))
         pending = not self._positions.carried(gateway, body, inner_digest)
         self._begin(gateway, body.epoch, pending=pending, keep_open=True)
+        self._since(gateway, body.epoch, body.seq)
         outer, self._open = self._open, {}  # seqs of another epoch name other visits
         self.record(body.seq, inner_id, body.data, inner)
         self._open = outer
@@ -248,13 +259,13 @@ class Projector:
         )
 
     def _deposit_closed(
-        self, seq: int, identity: bytes, _data: bytes, record: Record, body: DepositClosed
+        self, seq: int, identity: bytes, data: bytes, record: Record, body: DepositClosed
     ) -> None:
-        _check_seq(body.deposit)
+        _check_before(body.deposit, seq, "deposit.no_opening")
         at = micros(record.wall_ms)
         place = self._open.pop(body.deposit, None)
         if place is None:
-            ended = body.deposit, at, body.outcome.value
+            ended = body.deposit, at, body.outcome.value, data
             self._effects.closings.append(ClosingRow(identity, self._gateway, self._epoch, seq, *ended))
             return
         deposits = self._effects.deposits
@@ -332,7 +343,7 @@ class Projector:
         return record.wall_ms if right else received_ms
 
     def _voided(self, seq: int, identity: bytes, data: bytes, _record: Record, body: WeighingVoided) -> None:
-        _check_seq(body.weighing)
+        _check_before(body.weighing, seq, "void.no_weighing")
         self._effects.voids.append(VoidRow(identity, self._gateway, self._epoch, seq, body.weighing, data))
 
     def _custody(self, seq: int, identity: bytes, data: bytes, record: Record, body: Body) -> None:
@@ -340,6 +351,8 @@ class Projector:
         pickup_seq = seq if isinstance(body, PickupOpened) else fields["pickup"]
         _check_seq(pickup_seq)
         _check_custody(body)
+        if not isinstance(body, PickupOpened):
+            _check_before(pickup_seq, seq, "custody.no_pickup")
         self._effects.custody.append(
             CustodyRow(
                 body.kind,
@@ -378,6 +391,13 @@ def _check_holder(kind: HolderKind, holder: bytes) -> None:
 def _check_seq(seq: object) -> None:
     if not isinstance(seq, int) or not 0 < seq < 2**63:
         raise Refused("record.malformed", f"{seq} names no record")
+
+
+def _check_before(named: int, seq: int, code: str) -> None:
+    """What a record takes back, ends or goes on with stands before it, whichever of them arrives first."""
+    _check_seq(named)
+    if named >= seq:
+        raise Refused(code, f"seq {named} is not before this record's own, which is {seq}")
 
 
 def _check_custody(body: Body) -> None:

@@ -78,9 +78,10 @@ UPDATE stage_holders h SET account_id = account_id('citizen', z.pseudonym), acco
   FROM tags t JOIN citizens z ON z.id = t.citizen_id WHERE h.kind = 2 AND t.raw = h.holder;
 INSERT INTO claims (hash, account_id, deposit_id)
 SELECT holder, account_id, deposit_id FROM stage_holders WHERE kind = 0 ORDER BY holder
-ON CONFLICT (hash) DO NOTHING;
+ON CONFLICT (hash) DO UPDATE SET deposit_id = excluded.deposit_id
+    WHERE claims.deposit_id IS NULL AND excluded.deposit_id IS NOT NULL;
 WITH locked AS MATERIALIZED (
-    SELECT c.hash, c.claimed_by, c.deposit_id IS NULL AS unknown FROM stage_holders h JOIN claims c ON c.hash = h.holder
+    SELECT c.hash, c.claimed_by FROM stage_holders h JOIN claims c ON c.hash = h.holder
      WHERE h.kind = 0 ORDER BY c.hash FOR SHARE OF c
 )
 UPDATE stage_holders h SET account_id = account_id('citizen', z.pseudonym), account_kind = 'citizen',
@@ -142,11 +143,19 @@ SELECT c.id, '{issuer}', c.account_id, c.points, 1, CASE WHEN c.pending THEN 'pe
  WHERE c.points > 0
 
 -- name: close_visits
--- Of several ends of one visit the first counts.
-UPDATE deposits d SET closed_at = s.at, outcome = s.outcome
-  FROM (SELECT DISTINCT ON (visit) same_side(e.gateway_id, e.epoch, e.own, e.id, e.seq) AS visit, e.at, e.outcome
-          FROM stage_closings e ORDER BY visit, e.ctid) s
- WHERE d.id = s.visit AND d.closed_at IS NULL
+-- Of several ends of one visit the first counts. Those whose visit is not here come back.
+WITH meant AS MATERIALIZED (
+    SELECT e.id, e.ctid AS place, same_side(e.gateway_id, e.epoch, e.own, e.id, e.seq) AS visit, e.at, e.outcome
+      FROM stage_closings e
+), closed AS (
+    UPDATE deposits d SET closed_at = s.at, outcome = s.outcome
+      FROM (SELECT DISTINCT ON (visit) * FROM meant ORDER BY visit, place) s
+     WHERE d.id = s.visit AND d.closed_at IS NULL
+)
+SELECT id FROM meant m WHERE NOT EXISTS (SELECT FROM deposits d WHERE d.id = m.visit)
+
+-- name: forget_closings
+DELETE FROM stage_closings
 
 -- name: due
 -- Who was credited here and owes from an earlier reversal?
@@ -245,6 +254,31 @@ SELECT data FROM documents WHERE name = 'keys' ORDER BY generation DESC, version
 
 -- name: read_rates
 SELECT material, valid_from, points_per_kg FROM rates ORDER BY material, valid_from, version
+
+-- name: waiting
+-- What stands behind a place where something takes effect, and waited for another record.
+SELECT q.id, q.gateway_id, q.epoch, q.seq, q.code, q.message, q.data, q.pending
+  FROM unnest(%(gateways)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[]) AS late (gateway_id, epoch, seq),
+       LATERAL (SELECT * FROM quarantine q
+                 WHERE q.gateway_id = late.gateway_id AND q.epoch = late.epoch AND q.seq > late.seq
+                   AND q.state = 'held' AND q.code = ANY(%(codes)s::text[])
+                 ORDER BY q.seq, q.id LIMIT %(limit)s FOR UPDATE) q
+ ORDER BY q.gateway_id, q.epoch, q.seq, q.id
+
+-- name: strays
+SELECT id, gateway_id, epoch, seq, code, message, data, pending FROM quarantine
+ WHERE id = ANY(%(ids)s::uuid[]) AND state = 'held' AND code = %(code)s
+ ORDER BY gateway_id, epoch, seq, id FOR UPDATE
+
+-- name: forget_stages
+DELETE FROM stage_holders; DELETE FROM stage_deposits; DELETE FROM stage_weighings; DELETE FROM stage_closings
+
+-- name: mark_woken
+UPDATE quarantine SET state = 'retried', decided_at = now(), decided_by = 'ingest' WHERE id = ANY(%(ids)s::uuid[])
+
+-- name: lock_epoch_of_held
+-- As a batch does: whoever brings what this one waits for comes before, or after.
+SELECT FROM cursors WHERE (gateway_id, epoch) = (SELECT gateway_id, epoch FROM quarantine WHERE id = %s) FOR UPDATE
 
 -- name: lock_held
 SELECT id, gateway_id, epoch, seq, code, message, data, pending FROM quarantine

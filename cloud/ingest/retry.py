@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from cloud.errors import UnavailableError
 from cloud.ingest.effects import Effects, QuarantineRow
@@ -15,7 +16,6 @@ from cloud.ingest.views import View
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-    from uuid import UUID
 
     from cloud.ingest.reading import Reference
     from cloud.ingest.storage import Link, Storage
@@ -37,14 +37,14 @@ class Retry:
     async def run(
         self, ids: Sequence[UUID] | None, codes: Sequence[str] | None, by: str
     ) -> dict[UUID, str | None]:
-        """Retry the held records with these `ids` and `codes` (None: all); None for each applied now.
-
-        Raises UnavailableError.
+        """Retry the held records with these `ids` and `codes` (None: all); None for each applied now, be it
+        that it waited for one of the others. Raises UnavailableError.
         """
+        asked = await self._link.list_held(ids, codes)
         outcomes: dict[UUID, str | None] = {}
-        for record in await self._link.list_held(ids, codes):
+        for record in asked:
             outcomes |= await self._one(record, by)
-        return outcomes
+        return {record: outcomes[record] for record in asked if record in outcomes}
 
     async def _one(self, record: UUID, by: str) -> dict[UUID, str | None]:
         """What became of a record; nothing if somebody else has decided on it meanwhile."""
@@ -60,18 +60,20 @@ class Retry:
         if place is None:
             await self._link.rollback()
             return {}
-        held = await self._apply(place)
+        effects = Effects()
+        held = await self._apply(place, effects)
         if held is not None:
             await self._link.rollback()
             await self._link.still_held(record, held.code, held.message)
-        else:
-            await self._link.mark_retried(record, by)
+            await self._link.commit()
+            return {record: held.code}
+        await self._link.mark_retried(record, by)
         await self._link.commit()
-        return {record: held.code if held is not None else None}
+        return dict.fromkeys([record, *(UUID(bytes=each) for each in effects.woken)])
 
-    async def _apply(self, place: QuarantineRow) -> QuarantineRow | None:
+    async def _apply(self, place: QuarantineRow, effects: Effects) -> QuarantineRow | None:
         """Apply the record; if it is unfit still, say how."""
-        effects, view = Effects(), await self._view(place)
+        view = await self._view(place)
         Projector(effects, view, frozenset(), Positions(effects, view)).stored(place)
         try:
             if not effects.quarantine:

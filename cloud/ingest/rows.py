@@ -97,7 +97,7 @@ def pack_closings(rows: Sequence[ClosingRow]) -> bytes:
     texts = _Texts()
     return _payload(
         _CLOSING(7, 16, identity, 8, epoch, 8, own, 8, seq, 8, at_us) + texts[gateway] + texts[outcome]
-        for identity, gateway, epoch, own, seq, at_us, outcome in rows
+        for identity, gateway, epoch, own, seq, at_us, outcome, _data in rows
     )
 
 

@@ -16,10 +16,13 @@ import psycopg
 from cloud.errors import DatabaseError
 from cloud.ingest import rows
 from cloud.ingest.clocks import note_sightings
-from cloud.ingest.custody import apply_custody
+from cloud.ingest.custody import apply_custody, pickups_first
 from cloud.ingest.effects import QuarantineRow
+from cloud.ingest.pack import pack
+from cloud.ingest.project import STRAY
 from cloud.ingest.storage import StaleError, StoredError, UnfitError
 from cloud.ingest.views import Gap, GatewayView
+from cloud.ingest.waiting import WAITING, WAITING_MAX, closing_waits, project_held, void_waits, wake
 from cloud.kit.queries import load_queries
 from cloud.ledger.accounts import ISSUER
 from cloud.ledger.posting import Voided, reverse, settle
@@ -155,6 +158,8 @@ class Store:
         await self._lock(effects, view)
         await self._move_gaps(effects, view)
         await self.project(effects, payloads)
+        if effects.again:
+            await self._take_in_strays(effects.again, view)
         if effects.cursors:
             moved = list(effects.cursors.values())
             values = {**_columns(moved), "closed": [each.closed for each in moved]}
@@ -168,15 +173,8 @@ class Store:
         await self._store_records(payloads)
         if payloads.holders is not None:
             await self._credit(payloads)
-        if payloads.closings is not None:
-            await self._copy("stage_closings", rows.CLOSING_COLUMNS, payloads.closings)
-            await self._connection.execute(QUERIES["close_visits"])
-        if effects.voids:
-            await self._void(effects)
-        for step in effects.custody:
-            refused = await apply_custody(self._connection, step)
-            if refused is not None:
-                effects.quarantine.append(refused)
+        await self._follow(effects, payloads.closings)
+        await self._wake(effects)
         if payloads.holders is not None:
             await self._settle()
         await self._note(effects)
@@ -225,11 +223,68 @@ class Store:
                 await self._copy(table, columns, payload)
         await self._connection.execute(_CREDIT)
 
+    async def _follow(self, effects: Effects, closings: bytes | None) -> None:
+        """Apply what means another record; if that one is not applied, it waits in quarantine."""
+        if closings is not None:
+            await self._copy("stage_closings", rows.CLOSING_COLUMNS, closings)
+            result = await self._connection.execute(QUERIES["close_visits"])
+            unknown = {row[0].bytes for row in await result.fetchall()}
+            effects.quarantine += [closing_waits(each) for each in effects.closings if each.id in unknown]
+        if effects.voids:
+            await self._void(effects)
+        for step in pickups_first(effects.custody):
+            refused = await apply_custody(self._connection, step)
+            if refused is not None:
+                effects.quarantine.append(refused)
+
+    async def _wake(self, effects: Effects) -> None:
+        """Let what waited for something applied just now take effect."""
+        held = await self._waiting(effects)
+        if not held:
+            return
+        woken = wake(held, await self.read_gateways({row.gateway for row in held}))
+        await self._connection.execute(QUERIES["forget_closings"])
+        await self._follow(woken, rows.pack_closings(woken.closings) if woken.closings else None)
+        waiting = {row.id for row in woken.quarantine}
+        effects.woken = [row.id for row in held if row.id not in waiting]
+        ids = [UUID(bytes=each) for each in effects.woken]
+        if ids:
+            await self._connection.execute(QUERIES["mark_woken"], {"ids": ids})
+
+    async def _take_in_strays(self, again: Sequence[bytes], view: View) -> None:
+        """What was set aside because it joined no chain, and now came on one, takes effect."""
+        values = {"ids": [UUID(bytes=each) for each in again], "code": STRAY}
+        result = await self._connection.execute(QUERIES["strays"], values)
+        for row in await result.fetchall():
+            try:
+                async with self._connection.transaction():
+                    await self._take_in(held_row(row), view)
+            except UnfitError:
+                continue  # nothing the storage takes: it stays where a person finds it
+
+    async def _take_in(self, stray: QuarantineRow, view: View) -> None:
+        effects = project_held([stray], view)
+        await self._connection.execute(QUERIES["forget_stages"])
+        await self.project(effects, pack(effects, view.received_ms))
+        for held in effects.quarantine:
+            values = (held.code, held.message, UUID(bytes=held.id))
+            await self._connection.execute(QUERIES["still_held"], values)
+        if not effects.quarantine:
+            await self._connection.execute(QUERIES["mark_woken"], {"ids": [UUID(bytes=stray.id)]})
+
+    async def _waiting(self, effects: Effects) -> list[QuarantineRow]:
+        places = [(*key, seq) for key, seq in sorted(effects.since.items())]
+        if not places:
+            return []
+        values = {**_places(places), "codes": list(WAITING), "limit": WAITING_MAX}
+        result = await self._connection.execute(QUERIES["waiting"], values)
+        return [held_row(row) for row in await result.fetchall()]
+
     async def _void(self, effects: Effects) -> None:
         values = _void_columns(effects.voids)
         orphans = await self._connection.execute(QUERIES["voids_without_weighing"], values)
         unknown = {row[0].bytes for row in await orphans.fetchall()}
-        effects.quarantine += [_orphan(void) for void in effects.voids if void.id in unknown]
+        effects.quarantine += [void_waits(void) for void in effects.voids if void.id in unknown]
         result = await self._connection.execute(QUERIES["void_weighings"], values)
         voided = [Voided(*row) for row in await result.fetchall()]
         if voided:
@@ -303,8 +358,6 @@ def _void_columns(voids: Sequence[VoidRow]) -> dict[str, list[object]]:
     }
 
 
-def _orphan(void: VoidRow) -> QuarantineRow:
-    return QuarantineRow(
-        void.id, void.gateway, void.epoch, void.seq, "void.no_weighing",
-        f"no weighing at seq {void.weighing_seq} is applied; decide on that one first", void.data, False,
-    )  # fmt: skip
+def held_row(row: Sequence[Any]) -> QuarantineRow:
+    """A row of quarantine as it is read."""
+    return QuarantineRow(row[0].bytes, row[1], row[2], row[3], row[4], row[5], bytes(row[6]), row[7])

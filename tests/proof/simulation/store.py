@@ -37,7 +37,7 @@ from protocol.enrolment import open_enrolment, proof_of
 from protocol.errors import ProtocolError
 from protocol.records import genesis_digest
 from tests.proof.simulation import store_ledger as ledger
-from tests.proof.simulation.store_effects import project
+from tests.proof.simulation.store_effects import project, take_in_strays
 from tests.proof.simulation.store_tables import (
     AccountRow,
     CardRow,
@@ -357,6 +357,7 @@ class ModelLink:
         for key, gaps in effects.gaps.items():
             tables.gaps[key] = tuple(sorted((gap.first, gap.last) for gap in gaps))
         await self.project(effects, packed)
+        take_in_strays(tables, effects, view, self._new_id)
         tables.cursors.update(effects.cursors)
         for key in effects.gaps:
             _resolve_alarms(tables, key)

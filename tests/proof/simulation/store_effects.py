@@ -7,6 +7,8 @@ from uuid import UUID
 
 from cloud.ingest.effects import QuarantineRow, WeighingRow
 from cloud.ingest.storage import StoredError, UnfitError
+from cloud.ingest.views import GatewayView
+from cloud.ingest.waiting import project_held, wake
 from cloud.kit.ids import derived_id
 from protocol.bodies import HolderKind
 from protocol.records import next_digest
@@ -26,7 +28,8 @@ from tests.proof.simulation.store_tables import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cloud.ingest.effects import CustodyRow, Effects, RecordRow, VoidRow
+    from cloud.ingest.effects import ClosingRow, CustodyRow, Effects, RecordRow, VoidRow
+    from cloud.ingest.views import View
     from tests.proof.simulation.store_tables import Place, Tables
 
 CLOCK_SYNCED = 3
@@ -48,15 +51,8 @@ def project(tables: Tables, effects: Effects, new_id: Callable[[], UUID]) -> Non
         tables.visits.setdefault(visit.id, row)
     for weighing in effects.weighings:
         _credit(tables, WeighingRow(*weighing), holders)  # decisions leave plain tuples, for speed
-    for closing in effects.closings:
-        ended = _meant(tables, (closing.gateway, closing.epoch, closing.own), closing.id, closing.seq)
-        known = tables.visits.get(ended) if ended is not None else None
-        if ended is not None and known is not None and known.closed_us is None:
-            tables.visits[ended] = known._replace(closed_us=closing.at_us, outcome=closing.outcome)
-    _void_all(tables, effects)
-    for step in effects.custody:
-        if not _STEPS.get(step.kind, _hand_over)(tables, step):
-            effects.quarantine.append(_orphan_step(step))
+    _follow(tables, effects)
+    _wake(tables, effects)
     for account in holders.accounts():
         ledger.settle(tables, account, new_id())
     for held in effects.quarantine:
@@ -64,6 +60,68 @@ def project(tables: Tables, effects: Effects, new_id: Callable[[], UUID]) -> Non
     for alarm in effects.alarms:
         detail = tuple(sorted(alarm.detail.items()))
         tables.alarms[len(tables.alarms)] = AlarmRow(alarm.gateway, alarm.code, detail)
+
+
+def _follow(tables: Tables, effects: Effects) -> None:
+    """What means another record: ends, voids, custody. Whose other record is not applied waits."""
+    for closing in effects.closings:
+        if not _end(tables, closing):
+            effects.quarantine.append(_orphan_end(closing))
+    _void_all(tables, effects)
+    begun = [step for step in effects.custody if step.kind == "pickup.opened"]
+    for step in begun + [step for step in effects.custody if step.kind != "pickup.opened"]:
+        if not _STEPS.get(step.kind, _hand_over)(tables, step):
+            effects.quarantine.append(_orphan_step(step))
+
+
+def take_in_strays(tables: Tables, effects: Effects, view: View, new_id: Callable[[], UUID]) -> None:
+    """What joined no chain when it came, and has come on one now, takes effect; what is unfit stays."""
+    again = [tables.quarantine[each] for each in effects.again if each in tables.quarantine]
+    strays = [each.row for each in again if each.state == "held" and each.row.code == "record.stray"]
+    for row in sorted(strays, key=lambda each: (each.gateway, each.epoch, each.seq, each.id)):
+        draft, meant = tables.draft(), project_held([row], view)
+        try:
+            project(draft, meant, new_id)
+        except UnfitError:
+            continue
+        held, state = (meant.quarantine[0], "held") if meant.quarantine else (row, "retried")
+        draft.quarantine[row.id] = HeldRow(row._replace(code=held.code, message=held.message), state)
+        draft.keep()
+
+
+def _wake(tables: Tables, effects: Effects) -> None:
+    """What waited for one of these takes effect now."""
+    held = sorted(
+        (
+            each.row
+            for each in tables.quarantine.values()
+            if each.state == "held"
+            and each.row.code in {"void.no_weighing", "deposit.no_opening", "custody.no_pickup"}
+            and effects.since.get((each.row.gateway, each.row.epoch), each.row.seq) < each.row.seq
+        ),
+        key=lambda row: (row.gateway, row.epoch, row.seq, row.id),
+    )
+    gateways = {row.gateway for row in held} & tables.gateways.keys()
+    places = {each: tables.gateways[each] for each in gateways}
+    views = {each: GatewayView(each, row.drop_point, row.revoked) for each, row in places.items()}
+    woken = wake(held, views)
+    _follow(tables, woken)
+    waiting = {row.id for row in woken.quarantine}
+    for row in held:
+        if row.id not in waiting:
+            effects.woken.append(row.id)
+            tables.quarantine[row.id] = HeldRow(row, "retried")
+
+
+def _end(tables: Tables, closing: ClosingRow) -> bool:
+    """End a visit; whether it is known."""
+    ended = _meant(tables, (closing.gateway, closing.epoch, closing.own), closing.id, closing.seq)
+    known = tables.visits.get(ended) if ended is not None else None
+    if ended is None or known is None:
+        return False
+    if known.closed_us is None:
+        tables.visits[ended] = known._replace(closed_us=closing.at_us, outcome=closing.outcome)
+    return True
 
 
 def _store(tables: Tables, record: RecordRow) -> None:
@@ -83,10 +141,14 @@ class _Holders:
         self._used: dict[UUID, None] = {}
         visit_of = {row.holder: row.id for row in effects.deposits}
         for number, (kind, holder) in enumerate(self._holders):
-            if kind is HolderKind.GUEST and holder not in tables.claims:
-                account = ledger.account_of("holding", b"guest:" + holder)
-                visit = visit_of.get(number)
-                tables.claims[holder] = ClaimRow(account, UUID(bytes=visit) if visit else None, None)
+            if kind is not HolderKind.GUEST:
+                continue
+            visit = visit_of.get(number)
+            account = ledger.account_of("holding", b"guest:" + holder)
+            claim = tables.claims.get(holder) or ClaimRow(account, None, None)
+            if claim.deposit is None and visit is not None:
+                claim = claim._replace(deposit=UUID(bytes=visit))
+            tables.claims[holder] = claim
 
     def accounts(self) -> list[UUID]:
         """Every account that something was brought to."""
@@ -253,10 +315,14 @@ def _empty_bin(tables: Tables, step: CustodyRow) -> bool:
     code, estimated = str(step.fields["bin"]), step.kind == "bin.estimated"
     material = tables.bins.get(code, "")
     tables.pickup_bins[step.id] = BinRow(pickup, code, material, net_g, estimated, bool(emptied))
-    tables.bins_of[pickup] = (*tables.bins_of.get(pickup, ()), step.id)
+    tables.bins_of[pickup] = (*tables.bins_of.get(pickup, ()), (step.seq, step.id))
     if emptied and net_g:
         giver, taker = _party(step.drop_point, step.gateway), _card_party(tables.pickups[pickup].collector)
         _moved(tables, step, MovementRow("collected", giver, taker, net_g, estimated, ((material, net_g),)))
+    if emptied:
+        for seq, movement in tables.handed_of.get(pickup, ()):
+            if _comes_before(tables, step.id, step.seq, (step.gateway, step.epoch, seq), movement):
+                _pass_on(tables, movement, tables.pickup_bins[step.id])
     told: dict[str, object] = {"bin": code, "net_g": net_g, "material": material, "estimated": estimated}
     tables.tell("bin.emptied", str(UUID(bytes=step.id)), **told)
     return True
@@ -267,8 +333,10 @@ def _hand_over(tables: Tables, step: CustodyRow) -> bool:
     if pickup is None or step.id in tables.movements:
         return pickup is not None
     lines: dict[str, int] = {}
-    emptied = [tables.pickup_bins[each] for each in tables.bins_of.get(pickup, ())]
-    emptied = [row for row in emptied if row.emptied]
+    own = step.gateway, step.epoch, step.seq
+    there = tables.bins_of.get(pickup, ())
+    before = [each for seq, each in there if _comes_before(tables, each, seq, own, step.id)]
+    emptied = [tables.pickup_bins[each] for each in before if tables.pickup_bins[each].emptied]
     for row in emptied:
         lines[row.material] = lines.get(row.material, 0) + row.net_g
     giver, taker, net_g = (step.fields[name] for name in ("giver", "taker", "net_g"))
@@ -278,9 +346,26 @@ def _hand_over(tables: Tables, step: CustodyRow) -> bool:
     estimated = any(row.estimated for row in emptied)
     sides, kilos = (_card_party(giver), _card_party(taker)), tuple(sorted(lines.items()))
     _moved(tables, step, MovementRow("handed_over", *sides, net_g, estimated, kilos))
+    tables.handed_of[pickup] = (*tables.handed_of.get(pickup, ()), (step.seq, step.id))
     told = {"giver": sides[0], "taker": sides[1], "net_g": net_g}
     tables.tell("custody.handed_over", str(UUID(bytes=step.id)), **told)
     return True
+
+
+def _comes_before(tables: Tables, bin_id: bytes, seq: int, own: Place, own_id: bytes) -> bool:
+    """Whether this bin, at `seq`, is one that the hand-over at `own` passes on."""
+    return seq < own[2] and _meant(tables, own, own_id, seq) == bin_id
+
+
+def _pass_on(tables: Tables, movement: bytes, bin_: BinRow) -> None:
+    """A bin found after its hand-over goes where that one took the others."""
+    row = tables.movements[movement]
+    lines = dict(row.lines)
+    lines[bin_.material] = lines.get(bin_.material, 0) + bin_.net_g
+    estimated = row.estimated or bin_.estimated
+    tables.movements[movement] = row._replace(lines=tuple(sorted(lines.items())), estimated=estimated)
+    _hold(tables, row.giver, bin_.material, -bin_.net_g)
+    _hold(tables, row.taker, bin_.material, bin_.net_g)
 
 
 def _moved(tables: Tables, step: CustodyRow, row: MovementRow) -> None:
@@ -296,6 +381,12 @@ _STEPS = {
     "bin.weighed": _empty_bin,
     "bin.estimated": _empty_bin,
 }
+
+
+def _orphan_end(end: ClosingRow) -> QuarantineRow:
+    message = f"no visit opened at seq {end.seq} is applied; it ends when that one comes in"
+    code = "deposit.no_opening"
+    return QuarantineRow(end.id, end.gateway, end.epoch, end.own, code, message, end.data, False)
 
 
 def _orphan_void(void: VoidRow) -> QuarantineRow:
