@@ -59,13 +59,15 @@ class ScaleSettings(_Section, frozen=True):
 
     `division_g`, `unit` and `serial` are used when the dialect does not tell them; `framing` is the dialect's
     usual one if empty; `checksum` says whether a Toledo line ends in one, found out if left away.
+    No platform for pallets bears 5 t: a `max_g` of more is a slip of the pen, which would let damage on the
+    wire pass for a mass, and beyond 100 t the cloud would hold what the kiosk had shown as saved.
     """
 
     dialect: Dialect
     port: Text
     baud: Positive = 9600
     division_g: Positive = 5
-    max_g: Positive = 60_000
+    max_g: Annotated[int, Meta(ge=1, le=5_000_000)] = 60_000
     serial: str = ""
     unit: Literal["kg", "g", "lb"] = "kg"
     framing: Framing | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from cloud.ingest.project import MASS_G_MAX
 from edge.config import ScannerSettings, load_settings
 from edge.errors import ConfigError
 
@@ -61,6 +62,13 @@ def test_a_whole_file_is_read_with_defaults_for_the_rest(write: Path) -> None:
     assert settings.journal.keep_days == 30
 
 
+def test_the_heaviest_scale_that_may_be_configured_weighs_nothing_the_cloud_would_hold(write: Path) -> None:
+    write.write_text(WHOLE.replace("[[scanners]]", "max_g = 5_000_000\n\n[[scanners]]", 1))
+    scale = load_settings(write).scale
+    assert scale is not None
+    assert 0 < scale.max_g < MASS_G_MAX
+
+
 def test_settings_cannot_be_changed_after_loading(write: Path) -> None:
     write.write_text(WHOLE)
     settings = load_settings(write)
@@ -88,6 +96,13 @@ def test_settings_cannot_be_changed_after_loading(write: Path) -> None:
         ('ca_file = "cloud.pem"', "mqtt_tls = true", "config.unknown_key", 17, "remove the line"),
         ('data_dir = "data"', "data_dir = false", "config.value", 1, "data_dir: Expected `str`"),
         ('data_dir = "data"', 'scale.baud = "x"', "config.syntax", 3, "not TOML"),
+        (
+            'dialect = "mt-sics"',
+            'dialect = "mt-sics"\nmax_g = 60_000_000',
+            "config.value",
+            5,
+            "scale.max_g: Expected `int` <= 5000000",
+        ),
         (
             "[cloud]",
             "[kiosk]\nport = 70000\n[cloud]",
