@@ -1,7 +1,8 @@
 """Acks: the cloud's signed word that Postgres has committed everything up to `through`.
 
     envelope = COSE_Sign1(ACK, CBOR [v, gateway, epoch, through, head_digest, expect, verdict,
-                                     [[seq, code], …], window, server_time_ms, [boot, mono_ms], ? forgot])
+                                     [[seq, code], …], window, server_time_ms, [boot, mono_ms],
+                                     ? forgot, ? missing])
 
 Cumulative and idempotent: losing one is harmless, and an old one moves nothing backwards unless the
 cloud itself went back, which it says with `expect`. The key id is in the envelope.
@@ -56,7 +57,8 @@ class Ack(msgspec.Struct, array_like=True, frozen=True):
     """A commit receipt. `window` is how many frames the cloud wants in flight at most.
 
     `forgot`: the cloud does not have all that it once acknowledged of the older epochs which the frame names.
-    Left out on the wire where it has.
+    `missing`: the last seq up to `through` that it does not have of this epoch, 0 for none or not looked for.
+    Both are left out on the wire where they say nothing.
     """
 
     v: int
@@ -71,12 +73,14 @@ class Ack(msgspec.Struct, array_like=True, frozen=True):
     server_time_ms: Int64
     echo: Echo
     forgot: bool = False
+    missing: Count = 0
 
 
 def build_ack(ack: Ack, key: SigningKey) -> bytes:
     """Encode and sign an ack. Raises AckError `ack.too_large` if no gateway would take it."""
     fields = msgspec.structs.astuple(ack)
-    data = key.sign(Purpose.ACK, encode(fields if ack.forgot else fields[:-1], "an ack", AckError))
+    said = fields if ack.missing else fields[:-1] if ack.forgot else fields[:-2]
+    data = key.sign(Purpose.ACK, encode(said, "an ack", AckError))
     if len(data) > ACK_BYTES_MAX or len(ack.quarantined) > QUARANTINED_MAX:
         raise AckError(f"an ack of {len(data)} bytes is over the limit", code="ack.too_large")
     return data
@@ -91,4 +95,6 @@ def open_ack(data: bytes, key_for: Callable[[bytes], bytes | None]) -> Ack:
     ack = convert(value, Ack, "an ack", AckError)
     if ack.expect not in (None, ack.through + 1):
         raise AckError(f"an ack through {ack.through} cannot expect {ack.expect}")
+    if ack.missing > ack.through:
+        raise AckError(f"an ack through {ack.through} cannot miss {ack.missing}")
     return ack

@@ -17,6 +17,7 @@ applied once, in order. Go-back-N with cumulative signed acks:
   no progress in time          rewind to acked, halve      last ≤ t, digest known      duplicate: ack t
   road lost                    rewind to acked             last ≤ t, digest differs    FORKED
   ack says forgot, echo ours   carry all into a new epoch  older epoch not whole to acked says forgot
+  ack names missing we hold    carry all into a new epoch  gap behind the cursor       names its last seq
 
 A record carried out of another epoch moves that epoch's cursor (t, d) as if it had come by itself:
 
@@ -63,7 +64,7 @@ class AckOutcome(StrEnum):
     NEW_EPOCH = "new_epoch"
     """The cloud has closed this epoch, or knows more of it than we do: carry over into a new one."""
     FORGOTTEN = "forgotten"
-    """Taken; but the cloud has lost records of older epochs: carry all that is kept into a new one."""
+    """Taken; but the cloud has lost records that we hold acknowledged: carry all into a new epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,12 @@ class Sender:
         self.sent = self.acked
         self._flights.clear()
 
-    def ack(self, ack: Ack, digest_at: Callable[[int], bytes | None]) -> AckOutcome:
-        """Apply a verified ack. `digest_at(seq)` is the journal's digest, None if it is not held."""
+    def ack(self, ack: Ack, digest_at: Callable[[int], bytes | None], first_kept: int = 1) -> AckOutcome:
+        """Apply a verified ack. `digest_at(seq)` is the journal's digest, None if it is not held.
+
+        `first_kept` is the first seq that is held: what a twin carried may have moved a restored cloud's
+        cursor over records which it had lost and we hold acknowledged, and so would not send by ourselves.
+        """
         if ack.gateway != self.gateway or ack.epoch != self.epoch:
             return AckOutcome.FOREIGN
         ours = self.answers(ack)
@@ -159,7 +164,8 @@ class Sender:
                 self._contradict(ack.through)
             return AckOutcome.MISMATCH
         outcome = self._apply(ack)
-        return AckOutcome.FORGOTTEN if ack.forgot and ours and self.carries_all else outcome
+        asked = ack.forgot or ack.missing >= max(first_kept, 1)
+        return AckOutcome.FORGOTTEN if asked and ours and self.carries_all else outcome
 
     def _contradict(self, through: int) -> None:
         """Show the cloud our own record `through` next: its answer, FORKED, ends this epoch on both sides.

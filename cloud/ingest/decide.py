@@ -39,8 +39,6 @@ def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozense
             opened.frame,
             lambda seq, key=opened.key: view.known.get((*key, seq)),  # type: ignore[misc]
         )
-        forgotten = forgot(opened.frame, partial(positions.has, before.gateway))
-        _note(effects, before, received, opened, forgotten)
         _went_back(effects, positions, received, opened)
         positions.move(opened.key, received.cursor)
         if received.lost is not None:
@@ -53,14 +51,21 @@ def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozense
                 positions.fill(opened.key, late.gaps)
         if received.fresh:
             projector.frame(opened, received.fresh)
+        _note(effects, before, received, opened, positions)
     return effects
 
 
-def _note(effects: Effects, before: Cursor, received: Received, opened: Opened, forgotten: bool) -> None:
+def _note(
+    effects: Effects, before: Cursor, received: Received, opened: Opened, positions: Positions
+) -> None:
     """Keep the answer, and the alarm that a fork asks for."""
     frame = opened.frame
     echo = Echo(frame.sample.boot, frame.sample.mono_ms)
-    effects.answers.append(Answer(received.cursor, received.verdict, received.expect, echo, forgotten))
+    forgotten = forgot(frame, partial(positions.has, frame.gateway))
+    missing = max((gap.last for gap in positions.gaps(opened.key)), default=0)
+    effects.answers.append(
+        Answer(received.cursor, received.verdict, received.expect, echo, forgotten, missing)
+    )
     if received.verdict is Verdict.FORKED and not before.closed:
         detail: dict[str, object] = {
             "epoch": frame.epoch,

@@ -447,7 +447,7 @@ class Ingest:
         window = 1 if self._inbox.qsize() > INBOX_MAX // 2 else WINDOW_MAX
         ack = Ack(
             VERSION, cursor.gateway, cursor.epoch, cursor.through, cursor.digest, answer.expect,
-            answer.verdict, named, window, self._clock.wall_ms(), answer.echo, answer.forgot,
+            answer.verdict, named, window, self._clock.wall_ms(), answer.echo, answer.forgot, answer.missing,
         )  # fmt: skip
         return build_ack(ack, self._keyring.ack)
 

@@ -53,6 +53,10 @@ class Retention:
     def _target(self, store: Store, tight: bool) -> int:
         if tight:
             return store.state.acked
+        if len(files.epoch_files(self._directory, self._files_on)) > 1:
+            # What was carried outlasts what it was carried from: only of this can a frame tell the cloud that
+            # it is held, should the cloud have lost it.
+            return 0
         return store.acked_before(store.state.server_time_ms - self._keep_ms)
 
     def _step_older(self, store: Store, tight: bool) -> int:

@@ -135,7 +135,7 @@ async def next_frame(wiring: Wiring, plan: Plan, epoch: int) -> tuple[Frame, byt
 async def apply_ack(ack: Ack, sender: Sender, wiring: Wiring) -> AckOutcome:
     """Let the sender judge an ack and the journal keep what it says; counts what is refused."""
     digest = await wiring.journal.digest_at(ack.through)
-    outcome = sender.ack(ack, lambda _: digest)
+    outcome = sender.ack(ack, lambda _: digest, wiring.journal.first_kept)
     match outcome:
         case AckOutcome.ADVANCED | AckOutcome.REPEATED | AckOutcome.REWOUND | AckOutcome.FORGOTTEN:
             wiring.traffic.acks += 1

@@ -71,7 +71,7 @@ def unwrap(data: bytes) -> tuple[int, int, bytes, bytes]:
 
 @dataclass(slots=True)
 class Journal:
-    """One epoch of one gateway. `digests[n]` is the chain after n records."""
+    """One epoch of one gateway, whose first `carried` are of others. `digests[n]` is the chain after n."""
 
     epoch: int
     records: list[bytes] = field(default_factory=list)
@@ -79,6 +79,7 @@ class Journal:
     first_kept: int = 1
     acked: int = 0
     acked_before: int = 0
+    carried: int = 0
     ids: dict[int, set[bytes]] = field(default_factory=dict)  # every id that ever had this seq, twins' too
 
     def __post_init__(self) -> None:
@@ -178,7 +179,7 @@ class Gateway:
         )
 
     def hear(self, ack: Ack, world: World) -> None:
-        outcome = self.sender.ack(ack, self.journal.digest_at)
+        outcome = self.sender.ack(ack, self.journal.digest_at, self.journal.first_kept)
         self.outcomes.append(outcome)
         if outcome in _TAKEN:
             # Only a cloud that asks for records moves the mark back, never an old receipt that comes again.
@@ -195,6 +196,7 @@ class Gateway:
         for old in [*self.older, self.journal] if everything else [self.journal]:
             for seq, data in old.kept(0 if everything else old.acked):
                 new.append(wrap(old.epoch, seq, old.digests[seq - 1], data))
+        new.carried = new.head
         self.older.append(self.journal)
         self.carried = len(self.older) if everything else self.carried
         self.journal = new
@@ -205,7 +207,12 @@ class Gateway:
         return {one for journal in (*self.older, self.journal) for one in journal.kept_ids()}
 
     def prune(self) -> None:
-        self.journal.first_kept = max(self.journal.first_kept, self.journal.acked + 1)
+        """Forget what is acknowledged: older epochs first, once all that was carried of them is."""
+        journal = self.journal
+        if journal.acked >= journal.carried:
+            self.older, self.carried = [], 0
+            journal.acked_before = journal.acked  # pruning writes to the disk behind the mark
+            journal.first_kept = max(journal.first_kept, journal.acked + 1)
 
     def copy(self, name: str) -> Gateway:
         older = [each.copy() for each in self.older]
@@ -247,6 +254,7 @@ class Cloud:
             server_time_ms=0,
             echo=echo,
             forgot=forgot(frame, self._has),
+            missing=max(self._missing(frame.epoch), default=0),
         )
 
     def _another_at(self, epoch: int, seq: int, digest: bytes) -> bool:
@@ -256,15 +264,18 @@ class Cloud:
         known = any(one[:16] == older.record for one in self.applied)
         return known and self._whole_through(older.epoch) >= older.acked
 
-    def _whole_through(self, epoch: int) -> int:
-        missing = [
+    def _missing(self, epoch: int) -> list[int]:
+        """Each seq behind the cursor that is not here."""
+        return [
             seq
             for gap, first, last in self.gaps + self.holes
             if gap == epoch
             for seq in range(first, last + 1)
             if (epoch, seq) not in self.stored
         ]
-        return min([self.cursor(epoch).through, *(seq - 1 for seq in missing)])
+
+    def _whole_through(self, epoch: int) -> int:
+        return min([self.cursor(epoch).through, *(seq - 1 for seq in self._missing(epoch))])
 
     def cursor(self, epoch: int) -> Cursor:
         return self.cursors.get(epoch) or Cursor.start(GATEWAY, epoch)

@@ -96,8 +96,13 @@ def frames() -> list[dict[str, Any]]:
 
 
 def acks() -> list[dict[str, Any]]:
-    """A receipt, a gap, and a cloud that has lost older epochs."""
-    named = {"receipt": samples.sample_ack(), "gap": samples.gap_ack(), "forgot": samples.forgot_ack()}
+    """A receipt, a gap, and clouds that have lost older epochs, or some of this one."""
+    named = {
+        "receipt": samples.sample_ack(),
+        "gap": samples.gap_ack(),
+        "forgot": samples.forgot_ack(),
+        "missing": samples.missing_ack(),
+    }
     return [
         {"name": name, "bytes": build_ack(ack, samples.ACK).hex(), "fields": plain(ack)}
         for name, ack in named.items()

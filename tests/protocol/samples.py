@@ -191,6 +191,11 @@ def forgot_ack() -> Ack:
     return msgspec.structs.replace(gap_ack(), expect=None, verdict=Verdict.OK, forgot=True)
 
 
+def missing_ack() -> Ack:
+    """The answer by a cloud that lost the first record, while a twin's has moved it on."""
+    return msgspec.structs.replace(gap_ack(), expect=None, verdict=Verdict.OK, missing=1)
+
+
 def sample_documents() -> dict[str, bytes]:
     """Signed documents of every name; the manifest names the others."""
     year_s = 365 * 86_400

@@ -11,7 +11,7 @@ import pytest
 from protocol.acks import Verdict, build_ack, open_ack
 from protocol.cose import Purpose
 from protocol.delivery import AckOutcome, Cursor, Sender, forgot, receive_carried
-from protocol.errors import FrameError
+from protocol.errors import AckError, FrameError
 from protocol.frames import OLDER_BYTES_MAX, OLDER_MAX, Older, build_frame, encode_frame, open_frame
 from protocol.records import next_digest
 from tests.protocol import samples
@@ -74,6 +74,33 @@ def test_only_an_answer_to_a_frame_of_ours_makes_us_carry_everything(
         sender.dispatched(2, ack.echo)
     assert sender.ack(ack, lambda _: ack.head_digest) is outcome
     assert sender.acked == 2
+
+
+@pytest.mark.parametrize(
+    ("first_kept", "ours", "outcome"),
+    [
+        (1, True, AckOutcome.FORGOTTEN),
+        (2, True, AckOutcome.ADVANCED),
+        (1, False, AckOutcome.ADVANCED),
+    ],
+)
+def test_a_record_lost_by_a_restored_cloud_behind_what_a_twin_carried_is_carried_if_it_is_held(
+    first_kept: int, ours: bool, outcome: AckOutcome
+) -> None:
+    ack = samples.missing_ack()
+    sender = Sender(ack.gateway, ack.epoch, 0, 2)
+    if ours:
+        sender.dispatched(2, ack.echo)
+    assert sender.ack(ack, lambda _: ack.head_digest, first_kept) is outcome
+
+
+def test_an_ack_names_what_is_missing_only_where_something_is() -> None:
+    missing = samples.missing_ack()
+    assert open_ack(build_ack(missing, samples.ACK), samples.KEYS.get) == missing
+    assert len(build_ack(missing, samples.ACK)) == len(build_ack(samples.forgot_ack(), samples.ACK)) + 1
+    impossible = build_ack(msgspec.structs.replace(missing, missing=3), samples.ACK)
+    with pytest.raises(AckError, match="cannot miss"):
+        open_ack(impossible, samples.KEYS.get)
 
 
 DIGEST = bytes(range(32))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tests.proof.row import Part, Row, Task, Violation
 from tests.protocol.delivery_world import (
     CLOUD_RESTORED,
+    EPOCH_ENDED,
     JOURNAL_COPIED,
     NETWORK,
     NETWORK_MAX,
@@ -33,10 +34,10 @@ _ROUNDS = 200
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """Which faults strike in a walk, how often each, and whether everything must be applied in the end.
+    """Which faults strike in a walk and how often each, and whether order and completeness are promised.
 
-    Where the cloud goes back and journals are copied at once it may not: what was acknowledged before the
-    backup's end, in an epoch that a fork has ended since, is not asked for again.
+    Where the cloud goes back, journals are copied and epochs end at once, what comes again comes out of turn,
+    and what a lost device had acknowledged is gone: what anybody still holds is applied, that is promised.
     """
 
     weights: Mapping[str, int]
@@ -46,7 +47,7 @@ class Regime:
 REGIMES = (
     Regime(NETWORK | CLOUD_RESTORED, complete=True),
     Regime(NETWORK | JOURNAL_COPIED, complete=True),
-    Regime(NETWORK | CLOUD_RESTORED | JOURNAL_COPIED, complete=False),
+    Regime(NETWORK | CLOUD_RESTORED | JOURNAL_COPIED | EPOCH_ENDED, complete=False),
 )
 
 
@@ -88,6 +89,8 @@ def walk(key: str) -> Part:
         if regime.complete:
             world.check_order()
             world.check_complete()
+        for gateway in world.gateways:
+            world.check_kept(gateway)
     except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
         found = Violation(key, f"after {done} steps: {type(error).__name__}: {error}")
         return Part(done, [found], {"records applied": len(world.cloud.applied)})
