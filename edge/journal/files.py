@@ -84,6 +84,7 @@ def set_aside(path: Path, disk: FileSystem, generation: int | None = None) -> Pa
         if disk.exists(source):
             disk.rename(source, aside.with_name(aside.name + side))
     disk.remove(path.with_name(path.name + "-shm"))
+    # No record hangs on it, as the next start would do it again: what people are told to keep lies there.
     disk.sync_folder(path.parent)
     return aside
 

@@ -332,7 +332,11 @@ _QUICK_BYTES_MAX: Final = 128 * 1024**2
 
 
 def check_tail(connection: apsw.Connection, state: State) -> None:
-    """Verify the chain from the acknowledged mark to the head. Raises apsw.CorruptError."""
+    """Verify the chain from the acknowledged mark to the head. Raises apsw.CorruptError.
+
+    Records behind the mark prove it, but mostly there are none: then its row is what the next one is chained
+    to, and nothing else would tell before the cloud refused to take that one.
+    """
     seq, digest = state.anchor_seq, state.anchor_digest
     if state.acked > seq:
         if digest_of(connection, state.acked) != state.acked_digest:

@@ -109,6 +109,18 @@ def test_an_acknowledged_mark_that_was_hit_is_not_believed(site: Site) -> None:
     journal.close()
 
 
+def test_a_weighing_is_not_lost_when_the_row_it_would_be_chained_to_was_hit(site: Site) -> None:
+    written(site, 20, acked=60)
+    sql(site.journal_file(), "UPDATE records SET digest = zeroblob(32) WHERE seq = 60")
+    journal = site.open()
+    visits(journal, 1)
+    assert chain_holds(journal), "no cloud would take the new ones"
+    assert journal.verify().ok
+    assert "seq 60 is not the one that was acknowledged" in journal.birth.detail
+    assert journal.birth.lost == 0
+    journal.close()
+
+
 @pytest.mark.parametrize("keep", [0, 50, 4096, 9000, -9000])
 def test_a_truncated_file_is_set_aside_and_what_is_left_of_it_carried(site: Site, keep: int) -> None:
     rows = written(site, 100)
