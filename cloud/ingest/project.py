@@ -114,7 +114,8 @@ class Projector:
             digest = fresh.digest
             identity = id_of(digest)
             if self._careful and self._repeated(identity):
-                self._effects.again.append(identity)
+                self._again(fresh.seq, identity, record)
+                self._begin(gateway, epoch, pending=False, keep_open=True)
                 continue
             if type(record) is Record and type(record.body) is RecordCarried:
                 self._carried(fresh.seq, identity, digest, fresh.data, record, record.body)
@@ -215,15 +216,26 @@ class Projector:
     ) -> None:
         """Store the wrapping where it stands, and apply the record inside where it stood."""
         gateway, epoch = self._gateway, self._epoch
-        rows = self._effects.records
-        rows.append((gateway, epoch, seq, identity, body.code, digest, data, None, None))
+        self._effects.records.append((gateway, epoch, seq, identity, body.code, digest, data, None, None))
         self._sight(seq, record)
-        if record.seq != seq or not _has_place(body, epoch):
+        if not carries(record, seq, epoch):
             refused = Refused("record.malformed", "a carried record's place cannot be read")
             self._effects.quarantine.append(
                 QuarantineRow(identity, gateway, epoch, seq, refused.code, str(refused), data, False)
             )
             return
+        self._inside(seq, body)
+
+    def _again(self, seq: int, identity: bytes, record: Record | RecordError) -> None:
+        """A record was here before, perhaps as a stray: then nothing of it was looked at yet."""
+        self._effects.again.append(identity)
+        self._sight(seq, record)
+        if isinstance(record, Record) and carries(record, seq, self._epoch):
+            self._inside(seq, record.body)  # type: ignore[arg-type]
+
+    def _inside(self, seq: int, body: RecordCarried) -> None:
+        """Apply what is carried at `seq` where it stood, if it is not here yet."""
+        gateway, epoch, rows = self._gateway, self._epoch, self._effects.records
         inner_digest = next_digest(body.prev_digest, body.data)
         inner = read_record(body.data)
         inner_id = id_of(inner_digest)
@@ -375,6 +387,12 @@ def read_record(data: bytes) -> Record | RecordError:
         return decode_record(data)
     except RecordError as error:
         return error
+
+
+def carries(record: Record, seq: int, epoch: int) -> bool:
+    """Whether a record at this place carries another that can be applied where it stood."""
+    body = record.body
+    return isinstance(body, RecordCarried) and record.seq == seq and _has_place(body, epoch)
 
 
 def _has_place(body: RecordCarried, epoch: int) -> bool:

@@ -22,7 +22,7 @@ from cloud.ingest.pack import pack
 from cloud.ingest.project import STRAY
 from cloud.ingest.storage import StaleError, StoredError, UnfitError
 from cloud.ingest.views import Gap, GatewayView
-from cloud.ingest.waiting import WAITING, WAITING_MAX, closing_waits, project_held, void_waits, wake
+from cloud.ingest.waiting import WAITING, WAITING_MAX, closing_waits, take_in, void_waits, wake
 from cloud.kit.queries import load_queries
 from cloud.ledger.accounts import ISSUER
 from cloud.ledger.posting import Voided, reverse, settle
@@ -159,7 +159,7 @@ class Store:
         await self._move_gaps(effects, view)
         await self.project(effects, payloads)
         if effects.again:
-            await self._take_in_strays(effects.again, view)
+            await self._take_in_strays(effects, view)
         if effects.cursors:
             moved = list(effects.cursors.values())
             values = {**_columns(moved), "closed": [each.closed for each in moved]}
@@ -251,19 +251,21 @@ class Store:
         if ids:
             await self._connection.execute(QUERIES["mark_woken"], {"ids": ids})
 
-    async def _take_in_strays(self, again: Sequence[bytes], view: View) -> None:
+    async def _take_in_strays(self, effects: Effects, view: View) -> None:
         """What was set aside because it joined no chain, and now came on one, takes effect."""
-        values = {"ids": [UUID(bytes=each) for each in again], "code": STRAY}
+        values = {"ids": [UUID(bytes=each) for each in effects.again], "code": STRAY}
         result = await self._connection.execute(QUERIES["strays"], values)
         for row in await result.fetchall():
             try:
                 async with self._connection.transaction():
-                    await self._take_in(held_row(row), view)
+                    woken = await self._take_in(held_row(row), view)
             except UnfitError:
                 continue  # nothing the storage takes: it stays where a person finds it
+            effects.quarantine = [each for each in effects.quarantine if each.id not in woken]
 
-    async def _take_in(self, stray: QuarantineRow, view: View) -> None:
-        effects = project_held([stray], view)
+    async def _take_in(self, stray: QuarantineRow, view: View) -> list[bytes]:
+        """Apply one; what waited for it."""
+        effects = take_in(stray, view)
         await self._connection.execute(QUERIES["forget_stages"])
         await self.project(effects, pack(effects, view.received_ms))
         for held in effects.quarantine:
@@ -271,6 +273,7 @@ class Store:
             await self._connection.execute(QUERIES["still_held"], values)
         if not effects.quarantine:
             await self._connection.execute(QUERIES["mark_woken"], {"ids": [UUID(bytes=stray.id)]})
+        return effects.woken
 
     async def _waiting(self, effects: Effects) -> list[QuarantineRow]:
         places = [(*key, seq) for key, seq in sorted(effects.since.items())]

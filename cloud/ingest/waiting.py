@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from cloud.ingest.effects import ClosingRow, Effects, QuarantineRow, VoidRow
 from cloud.ingest.positions import Positions
-from cloud.ingest.project import Projector
+from cloud.ingest.project import Projector, carries, read_record
 from cloud.ingest.views import View
+from protocol.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,14 @@ def project_held(held: Sequence[QuarantineRow], view: View) -> Effects:
     for row in held:
         projector.stored(row)
     return effects
+
+
+def take_in(stray: QuarantineRow, view: View) -> Effects:
+    """The effects of a stray that came again on its chain; what it carried was applied with the frame."""
+    record = read_record(stray.data)
+    if isinstance(record, Record) and carries(record, stray.seq, stray.epoch):
+        return Effects()
+    return project_held([stray], view)
 
 
 def void_waits(void: VoidRow) -> QuarantineRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from protocol.bodies import (
@@ -13,9 +14,10 @@ from protocol.bodies import (
     PickupOpened,
     WeighingVoided,
 )
-from tests.cloud.ingest.gateway import RATES, add_catalog, serial_of
+from protocol.records import ClockQuality
+from tests.cloud.ingest.gateway import RATES, Gateway, add_catalog, serial_of
 from tests.cloud.ingest.test_custody import COLLECTOR, DRIVER, holds, party
-from tests.cloud.ingest.test_exactly_once import PSEUDONYM
+from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
 
 if TYPE_CHECKING:
     from tests.cloud.ingest.conftest import Site
@@ -168,7 +170,8 @@ async def test_what_joined_no_chain_is_credited_when_it_comes_again_on_one(site:
     await site.send(gateway.frame(13, first_kept=13))
     await site.send(gateway.frame(7, 11), "courier")
     assert {code for _, code in site.held()} == {"record.stray"}
-    await site.send(gateway.frame(4, 12), "courier")
+    ack = await site.send(gateway.frame(4, 12), "courier")
+    assert ack.quarantined == []
     assert (site.held(), site.balance(PSEUDONYM)) == ([], 48_000)
     assert site.one("SELECT count(*) FROM weighings WHERE voided_by IS NOT NULL") == 1
 
@@ -187,3 +190,56 @@ async def test_a_stray_that_cannot_be_applied_keeps_none_of_its_neighbours(site:
     await site.send(gateway.frame(4, 11), "courier")
     assert site.held() == [(7, "record.stray"), (8, "record.malformed")]
     assert site.balance(PSEUDONYM) == 48_000
+
+
+async def test_a_void_that_arrives_while_its_weighing_is_let_out_of_quarantine_is_not_lost(
+    site: Site,
+) -> None:
+    """Neither sees the other's work before it is committed: so one waits for the other."""
+    gateway, known = site.gateway, site.gateway.catalog
+    for number in range(2, 12):
+        deposit = gateway.open()
+        gateway.catalog = bytes([number]) * 32
+        weighing = gateway.weigh(deposit, rate=9_000)
+        gateway.catalog = known
+        await site.send(gateway.frame(deposit))
+        digest = add_catalog(site.url, site.keyring, number, RATES | {"pet": 9_000})
+        site.write("UPDATE documents SET digest = %s WHERE digest = %s", bytes([number]) * 32, digest)
+        asked = [row[0] for row in site.rows("SELECT id FROM quarantine WHERE state = 'held'")]
+        void = gateway.append(WeighingVoided(deposit, weighing, "taken back"))
+        await asyncio.gather(site.ingest.retry(asked), site.send(gateway.frame(void)))
+        assert (site.balance(PSEUDONYM), site.held()) == (0, [])
+    assert site.one("SELECT count(*) FROM weighings WHERE voided_by IS NOT NULL") == 10
+
+
+async def test_the_time_of_a_weighing_that_joined_no_chain_can_be_repaired_once_it_did(site: Site) -> None:
+    gateway = site.gateway
+    gateway.visit()
+    gateway.clock = ClockQuality.UNKNOWN
+    gateway.visit()
+    gateway.mono_ms += 2 * 3_600_000  # what joins nothing stands in an hour of its own
+    weighed = gateway.visit()
+    gateway.mono_ms += 2 * 3_600_000
+    gateway.visit()
+    await site.send(gateway.frame(1, 3))
+    await site.send(gateway.frame(10, first_kept=10))
+    await site.send(gateway.frame(7, 9), "courier")
+    await site.send(gateway.frame(4, 10), "courier")
+    unsure = "SELECT unsure FROM clock_hours WHERE %s BETWEEN first_seq AND last_seq"
+    assert site.one(unsure, weighed) is True
+
+
+async def test_a_weighing_is_not_lost_when_what_carries_it_was_set_aside_as_a_stray(site: Site) -> None:
+    gateway = site.gateway
+    older = Gateway(gateway.id, gateway.catalog, epoch=8)
+    older.visit()
+    gateway.visit()
+    carry(older, gateway)
+    gateway.visit()
+    gateway.visit()
+    await site.send(gateway.frame(1, 3))
+    await site.send(gateway.frame(10, first_kept=10))
+    await site.send(gateway.frame(5, 8), "courier")
+    assert {code for _, code in site.held()} == {"record.stray"}
+    await site.send(gateway.frame(4, 9), "courier")
+    assert (site.held(), site.balance(PSEUDONYM)) == ([], 48_000)

@@ -8,7 +8,7 @@ from uuid import UUID
 from cloud.ingest.effects import QuarantineRow, WeighingRow
 from cloud.ingest.storage import StoredError, UnfitError
 from cloud.ingest.views import GatewayView
-from cloud.ingest.waiting import project_held, wake
+from cloud.ingest.waiting import take_in, wake
 from cloud.kit.ids import derived_id
 from protocol.bodies import HolderKind
 from protocol.records import next_digest
@@ -79,7 +79,7 @@ def take_in_strays(tables: Tables, effects: Effects, view: View, new_id: Callabl
     again = [tables.quarantine[each] for each in effects.again if each in tables.quarantine]
     strays = [each.row for each in again if each.state == "held" and each.row.code == "record.stray"]
     for row in sorted(strays, key=lambda each: (each.gateway, each.epoch, each.seq, each.id)):
-        draft, meant = tables.draft(), project_held([row], view)
+        draft, meant = tables.draft(), take_in(row, view)
         try:
             project(draft, meant, new_id)
         except UnfitError:
@@ -87,6 +87,7 @@ def take_in_strays(tables: Tables, effects: Effects, view: View, new_id: Callabl
         held, state = (meant.quarantine[0], "held") if meant.quarantine else (row, "retried")
         draft.quarantine[row.id] = HeldRow(row._replace(code=held.code, message=held.message), state)
         draft.keep()
+        effects.quarantine = [each for each in effects.quarantine if each.id not in meant.woken]
 
 
 def _wake(tables: Tables, effects: Effects) -> None:
