@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from protocol.acks import Verdict
+from protocol.bodies import RecordCarried
 from tests.cloud.ingest.gateway import Gateway, serial_of
 from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
 
@@ -106,3 +107,24 @@ async def test_a_gap_whose_records_were_carried_is_not_credited_again(site: Site
     assert site.balance(PSEUDONYM) == 72_000
     await site.send(gateway.frame(1, 18))
     assert site.balance(PSEUDONYM) == 72_000
+
+
+async def test_what_carries_another_and_joined_nothing_waits_for_its_chain_whatever_an_operator_does(
+    site: Site,
+) -> None:
+    gateway, older = site.gateway, Gateway(site.gateway.id, site.gateway.catalog, epoch=8)
+    older.visit()
+    gateway.visit()
+    carry(older, gateway)
+    gateway.append(RecordCarried(gateway.epoch, 1, bytes(32), b"nothing that was carried from elsewhere"))
+    gateway.visit()
+    gateway.visit()
+    await site.send(gateway.frame(1, 3))
+    await site.send(gateway.frame(11, first_kept=11))
+    await site.send(gateway.frame(5, 8), "courier")
+    carriers = [row[0] for row in site.rows("SELECT id FROM quarantine WHERE seq IN (5, 6, 7)")]
+    assert set((await site.ingest.retry(carriers)).values()) == {"record.stray"}, "only its chain says where"
+    for _ in range(2):
+        await site.send(gateway.frame(4, 10), "courier")
+        assert (site.held(), site.balance(PSEUDONYM)) == ([(7, "record.stray")], 48_000)
+    assert site.one("SELECT count(*) FROM deposits WHERE closed_at IS NOT NULL") == 4
