@@ -91,7 +91,8 @@ def compose(
     async def config_of(connection: AsyncConnection, gateway: str) -> ConfigBody:
         found = await gateways.find(connection, gateway)
         chain = await certificates.chain(connection, gateway)
-        return ConfigBody(found.drop_point, found.drop_point_name, certificates=chain)
+        closed = "gateway.revoked" if found.state == "revoked" else ""
+        return ConfigBody(found.drop_point, found.drop_point_name, certificates=chain, closed=closed)
 
     async def publish_configs(connection: AsyncConnection, drop_point: UUID) -> None:
         for gateway in await gateways.at_drop_point(connection, drop_point):
@@ -123,6 +124,7 @@ def compose(
         keyring.root.public,
         _endpoints(settings, authority),
         documents_for,
+        documents.publish_config,
         drop_point_id,
     )
     return Services(

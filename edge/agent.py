@@ -171,7 +171,7 @@ class Agent:
             random=secrets.token_bytes,
             settings=self._settings.station,
             scale_settings=self._settings.scale,
-            intake=self._core.journal.intake_problem,
+            intake=self._core.intake_problem,
             surroundings=self._surroundings,
         )
 
@@ -220,7 +220,7 @@ class Agent:
             clock_quality=self._clock.quality(),
             disk_free_bytes=journal.disk_free_bytes(),
             autonomy_h=journal.autonomy_h(),
-            intake=journal.intake_problem() or "open",
+            intake=self._core.intake_problem() or "open",
             screen=self._station.screen.name,
             scale=self._scale_view().health,
             scanners=self._scanner_health(now_s),

@@ -148,6 +148,15 @@ class Core:
         config = self.directory.config()
         return _NONE if config is None else config.certificates
 
+    def intake_problem(self) -> str | None:
+        """Why nothing may be taken in, a code; None if all is well.
+
+        That the operator closed this gateway is the cloud's signed word, kept with the documents: no stranger
+        can say it, and no restart forgets it.
+        """
+        config = self.directory.config()
+        return self.journal.intake_problem() or (config.closed if config is not None else "") or None
+
     def _enrolment(self) -> bytes | None:
         standing = self.credentials
         return self.member.enrolment(standing.key.request() if standing and standing.waits_for() else None)

@@ -105,13 +105,15 @@ class ConfigBody(msgspec.Struct, array_like=True, frozen=True):
     """Body of `config`: what operators may set from afar.
 
     `certificates`: the gateway's own TLS certificate first, then what it chains to below the pinned root
-    (DER each); none until its request has reached the cloud.
+    (DER each); none until its request has reached the cloud. `closed`: why nothing may be taken in, a code
+    such as `gateway.revoked`; empty while the gateway serves.
     """
 
     drop_point: str
     drop_point_name: str
     receipt_url: str = ""
     certificates: list[bytes] = []
+    closed: str = ""
 
 
 class ManifestEntry(msgspec.Struct, array_like=True, frozen=True):

@@ -110,6 +110,26 @@ def revoke(name: Name, json: Json = False) -> None:
     say(f"Gateway [bold]{gateway.id}[/] is revoked since {gateway.revoked_at:%Y-%m-%d %H:%M:%S} UTC.")
 
 
+@app.command()
+def reinstate(name: Name, json: Json = False) -> None:
+    """Take a revocation back. What the gateway holds, and signed in the meantime, is credited when it comes.
+
+    Do so only if its card and key were never in other hands: else leave it revoked and create another.
+    """
+
+    async def act(runtime: Runtime) -> Gateway:
+        async with runtime.engine.begin() as connection:
+            reinstated = await runtime.services.gateways.reinstate(connection, name)
+        await runtime.gateways_changed()
+        return reinstated
+
+    gateway = run(act)
+    if json:
+        print_json({"gateway": gateway.id, "state": gateway.state})
+        return
+    say(f"Gateway [bold]{gateway.id}[/] is {gateway.state} again; it opens when it next asks over HTTPS.")
+
+
 @app.command("list")
 def list_gateways(json: Json = False) -> None:
     """All gateways with their silence and what they delivered."""

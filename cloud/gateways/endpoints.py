@@ -121,6 +121,20 @@ async def revoke_gateway(
     return answer
 
 
+@router.delete("/{gateway}/revocation", response_model=GatewayShown, responses=responses(401, 403, 404))
+async def reinstate_gateway(
+    gateway: str, request: Request, gateways: Service, work: Writing, principal: Writer
+) -> Response:
+    """Trust the gateway's keys again, and what they have signed since; it gets a new certificate."""
+
+    async def act(connection: AsyncConnection) -> GatewayShown:
+        return _shown(gateways, await gateways.reinstate(connection, gateway))
+
+    answer = await work.do(str(principal), None, act)
+    await request.app.state.gateways_changed()
+    return answer
+
+
 def _shown(gateways: Gateways, gateway: Gateway) -> GatewayShown:
     heard = max((at for at in (gateway.last_seen_at, gateway.acked_at) if at is not None), default=None)
     silence_s = None if heard is None else max(0.0, (gateways.now() - heard).total_seconds())

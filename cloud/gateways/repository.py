@@ -157,6 +157,23 @@ async def revoke(connection: AsyncConnection, gateway: str, now: datetime) -> No
     )
 
 
+async def reinstate(connection: AsyncConnection, gateway: str) -> None:
+    """Undo `revoke` for the keys that were valid then. Certificates stay void: new ones are signed."""
+    values = {"id": gateway}
+    await execute(
+        connection,
+        "update gateway_keys k set valid_to = null from gateways g"
+        " where g.id = :id and k.gateway_id = g.id and k.valid_to = g.revoked_at",
+        values,
+    )
+    await execute(
+        connection,
+        "update gateways set state = case when claimed_at is null then 'created' else 'claimed' end,"
+        " revoked_at = null where id = :id",
+        values,
+    )
+
+
 async def announced(connection: AsyncConnection, gateway: str, birth: dict[str, Any], now: datetime) -> None:
     """Keep what a gateway says of itself; an id we do not know is ignored."""
     await execute(

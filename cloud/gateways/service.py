@@ -52,7 +52,7 @@ class Gateways:
     """Creates, claims, revokes and lists gateways.
 
     `random_bytes(n)` gives n secret bytes; `documents_for` gives the signed documents of a gateway, `keys`
-    first; `drop_point_id` finds a site by its code.
+    first; `publish_config` makes its config anew; `drop_point_id` finds a site by its code.
     """
 
     now: Callable[[], datetime]
@@ -61,6 +61,7 @@ class Gateways:
     root_public_key: bytes
     endpoints: Endpoints
     documents_for: Callable[[AsyncConnection, str], Awaitable[list[bytes]]]
+    publish_config: Callable[[AsyncConnection, str], Awaitable[object]]
     drop_point_id: Callable[[AsyncConnection, str], Awaitable[UUID]]
 
     async def create(
@@ -118,12 +119,29 @@ class Gateways:
         return write_bundle(code, await self._access(connection, gateway))
 
     async def revoke(self, connection: AsyncConnection, gateway: str) -> Gateway:
-        """Void the gateway's keys, code and certificates. What it delivered stays credited."""
+        """Void the gateway's keys, code and certificates. What it delivered stays credited.
+
+        Its kiosk is told to take nothing in; what it holds waits there until it is reinstated.
+        """
         claimable = await repository.lock_claimable(connection, gateway, self.now())
         if claimable is None:
             raise _unknown(gateway)
         if claimable.state != "revoked":
             await repository.revoke(connection, gateway, self.now())
+            await self.publish_config(connection, gateway)
+        return await self.find(connection, gateway)
+
+    async def reinstate(self, connection: AsyncConnection, gateway: str) -> Gateway:
+        """Take a revocation back: trust the keys that were valid then, and whatever they have signed since.
+
+        A gateway that is not revoked stays as it is. Raises GatewayNotFoundError.
+        """
+        claimable = await repository.lock_claimable(connection, gateway, self.now())
+        if claimable is None:
+            raise _unknown(gateway)
+        if claimable.state == "revoked":
+            await repository.reinstate(connection, gateway)
+            await self.publish_config(connection, gateway)
         return await self.find(connection, gateway)
 
     async def find(self, connection: AsyncConnection, gateway: str) -> Gateway:
@@ -176,7 +194,9 @@ class Gateways:
         if claimable is None:
             raise _unknown(gateway)
         if claimable.state == "revoked":
-            raise GatewayStateError(f"gateway {gateway!r} is revoked; create another", code="gateway.revoked")
+            raise GatewayStateError(
+                f"gateway {gateway!r} is revoked; reinstate it, or create another", code="gateway.revoked"
+            )
 
 
 def _unknown(gateway: str) -> GatewayNotFoundError:

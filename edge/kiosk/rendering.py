@@ -24,6 +24,7 @@ AUTONOMY_H_SHOWN = 30 * 24
 """More room than a month's is no news."""
 RATES_AGE_S_SHOWN = 3600
 PROBLEMS = (
+    Notice.CLOSED,
     Notice.SCALE_FAULT,
     Notice.SCALE_ABSENT,
     Notice.SCALE_STALE,

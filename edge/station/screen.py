@@ -36,6 +36,7 @@ class Notice(StrEnum):
     CATALOG_OLD = "catalog_old"
     CATALOG_NONE = "catalog_none"
     DISK_LOW = "disk_low"
+    CLOSED = "closed"
     CLOCK_UNSURE = "clock_unsure"
     OFFLINE = "offline"
     NEVER_ONLINE = "never_online"

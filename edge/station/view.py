@@ -106,6 +106,7 @@ def _common(picture: Picture, version: int) -> Screen:
 
 def _notices(picture: Picture) -> tuple[Notice, ...]:
     around, catalog, health = picture.around, picture.catalog, picture.view.health
+    closed = picture.config.closed if picture.config is not None else ""
     shown = {
         Notice.SCALE_ABSENT: health == "absent",
         Notice.SCALE_STALE: health == "stale",
@@ -113,7 +114,8 @@ def _notices(picture: Picture) -> tuple[Notice, ...]:
         Notice.SCANNER_ABSENT: around.scanner_absent,
         Notice.CATALOG_OLD: catalog is not None and not catalog.fresh,
         Notice.CATALOG_NONE: catalog is None,
-        Notice.DISK_LOW: picture.suspended is not None and picture.recovered,
+        Notice.DISK_LOW: picture.recovered and picture.suspended not in {None, closed},
+        Notice.CLOSED: closed != "",
         Notice.CLOCK_UNSURE: picture.quality in {ClockQuality.UNKNOWN, ClockQuality.RESTORED},
         Notice.OFFLINE: around.offline,
         Notice.NEVER_ONLINE: around.never_online,

@@ -17,7 +17,9 @@ from edge.sync.roads import RoadName
 from edge.sync.trust import NO_CHECK_TIME
 from protocol.bundle import Access, write_bundle
 from protocol.codes import new_gateway_code
+from protocol.cose import SigningKey
 from protocol.enrolment import open_enrolment
+from protocol.errors import ProtocolError
 from tests.edge.directory.signing_cloud import DAY_S, Cloud
 from tests.edge.hand_clock import NOW_MS, HandClock
 from tests.edge.sync.conftest import GATEWAY
@@ -109,6 +111,25 @@ async def test_what_the_cloud_signed_refutes_the_clock_on_every_road(tmp_path: P
             for context in (core.credentials.context(), https._context()):
                 assert context is not None
                 assert bool(context.verify_flags & NO_CHECK_TIME) is not dated
+
+
+async def test_nothing_is_taken_in_while_the_cloud_s_signed_word_is_that_this_gateway_is_closed(
+    tmp_path: Path,
+) -> None:
+    claimed(tmp_path, None)
+    async with opened(tmp_path) as core:
+        assert core.intake_problem() is None
+        stranger = Cloud()
+        stranger.document = SigningKey.from_seed(bytes(32))
+        with pytest.raises(ProtocolError):
+            core.directory.apply("config", stranger.config(2, closed="gateway.revoked"))
+        assert core.intake_problem() is None
+        core.directory.apply("config", CLOUD.config(2, closed="gateway.revoked"))
+        assert core.intake_problem() == "gateway.revoked"
+    async with opened(tmp_path) as core:
+        assert core.intake_problem() == "gateway.revoked", "a restart forgets it not"
+        core.directory.apply("config", CLOUD.config(3))
+        assert core.intake_problem() is None
 
 
 @pytest.mark.parametrize("reason", ["no broker is offered", "mqtt is no road here"])

@@ -30,6 +30,7 @@ MATRIX: dict[str, str] = {
     "POST /v1/gateways/{gateway}/codes": OPERATOR,
     "POST /v1/gateways/{gateway}/bundle": OPERATOR,
     "POST /v1/gateways/{gateway}/revocation": OPERATOR,
+    "DELETE /v1/gateways/{gateway}/revocation": OPERATOR,
     "POST /v1/drop-points": OPERATOR,
     "GET /v1/drop-points": BOTH,
     "GET /v1/drop-points/{code}": BOTH,

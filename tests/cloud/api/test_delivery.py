@@ -62,6 +62,22 @@ async def test_a_delivered_weighing_is_on_the_balance_once(site: Site) -> None:
     assert one.json() == shown
 
 
+async def test_what_a_revoked_gateway_had_saved_is_credited_once_after_it_is_reinstated(site: Site) -> None:
+    card = await site.cloud.citizen()
+    serial, revocation = bytes.fromhex(card["serial"]), f"/v1/gateways/{site.gateway.id}/revocation"
+    site.visit(HolderKind.CARD, serial, 1_000)
+    acked_through(site, await site.deliver())
+    await site.cloud.operator.post(revocation)
+    site.visit(HolderKind.CARD, serial, 2_000)
+    refused = await site.deliver()
+    assert (refused.status_code, refused.json()["code"]) == (403, "gateway.revoked")
+    assert (await balance_of(site.cloud, card))["points"] == 30
+    await site.cloud.operator.delete(revocation)
+    for _ in range(2):
+        assert acked_through(site, await site.deliver()) == 6
+    assert (await balance_of(site.cloud, card))["points"] == 90
+
+
 async def test_the_statement_leads_to_the_weighings(site: Site) -> None:
     card = await site.cloud.citizen()
     for net_g in (1_000, 2_000, 3_000):

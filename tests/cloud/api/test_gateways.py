@@ -164,6 +164,35 @@ async def test_a_revoked_gateway_has_no_key_and_no_code(cloud: Cloud) -> None:
     assert valid.scalar_one() == 0
 
 
+async def test_a_revoked_gateway_is_told_to_close_and_a_reinstated_one_to_open(cloud: Cloud) -> None:
+    code = await cloud.gateway()
+    key = new_key()
+    await claim(cloud, code, key)
+    served = (await offered(cloud, NAME))["config"]
+    await cloud.operator.post(f"/v1/gateways/{NAME}/revocation")
+    closed = (await offered(cloud, NAME))["config"]
+    assert (closed.body(ConfigBody).closed, closed.supersedes(served)) == ("gateway.revoked", True)
+    for _ in range(2):
+        answer = await cloud.operator.delete(f"/v1/gateways/{NAME}/revocation")
+        assert (answer.status_code, answer.json()["state"]) == (200, "claimed")
+        assert answer.json()["revoked_at"] is None
+    again = (await offered(cloud, NAME))["config"]
+    assert (again.body(ConfigBody).closed, again.supersedes(closed)) == ("", True)
+    async with cloud.engine.begin() as connection:
+        valid = await connection.execute(text("select public_key from gateway_keys where valid_to is null"))
+    assert [bytes(one) for one in valid.scalars()] == [key.public]
+
+
+async def test_a_gateway_revoked_before_its_claim_can_be_claimed_once_it_is_reinstated(cloud: Cloud) -> None:
+    code = await cloud.gateway()
+    await cloud.operator.post(f"/v1/gateways/{NAME}/revocation")
+    answer = await cloud.operator.delete(f"/v1/gateways/{NAME}/revocation")
+    assert answer.json()["state"] == "created"
+    assert (await claim(cloud, code, new_key())).status_code == 403, "its code stays void"
+    code = (await cloud.operator.post(f"/v1/gateways/{NAME}/codes")).json()["code"]
+    assert (await claim(cloud, code, new_key())).status_code == 200
+
+
 async def test_gateways_are_listed_with_silence_and_backlog(cloud: Cloud) -> None:
     await cloud.gateway()
     async with cloud.engine.begin() as connection:
@@ -229,6 +258,7 @@ ERRORS: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/v1/gateways/ktm-nowhere/codes", None, 404, "gateway.not_found"),
     ("POST", "/v1/gateways/ktm-nowhere/bundle", None, 404, "gateway.not_found"),
     ("POST", "/v1/gateways/ktm-nowhere/revocation", None, 404, "gateway.not_found"),
+    ("DELETE", "/v1/gateways/ktm-nowhere/revocation", None, 404, "gateway.not_found"),
     ("GET", "/v1/gateways/ktm-nowhere/documents/keys", None, 404, "gateway.not_found"),
     ("GET", f"/v1/gateways/{NAME}/documents/recipes", None, 404, "document.not_found"),
     ("POST", "/v1/gateways", {"id": NAME, "drop_point": "ktm-patan"}, 409, "gateway.exists"),

@@ -223,5 +223,6 @@ SCREENS: dict[str, Screen] = {
     "handed-over-bins": _screen(Name.HANDED_OVER, buttons=(B.DONE,), bins=BINS, net_g=161_250),
     "choose-six": choose(tiles=TILES[:6]),
     "unclaimed": _screen(Name.UNCLAIMED, notices=(Notice.NEVER_ONLINE,)),
+    "closed": _screen(Name.SUSPENDED, notices=(Notice.CLOSED,), backlog=12),
     "suspended": _screen(Name.SUSPENDED, notices=(Notice.DISK_LOW, Notice.OFFLINE), backlog=48_211),
 }

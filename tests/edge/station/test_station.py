@@ -251,6 +251,21 @@ async def test_when_the_disk_is_nearly_full_intake_stops_and_resumes_by_itself(s
     assert await site.bodies(IntakeResumed) == [IntakeResumed("ok")]
 
 
+async def test_a_kiosk_takes_nothing_in_once_its_gateway_is_revoked(site: Site) -> None:
+    await site.station.scanned(card(card_text("Asha")))
+    await site.station.press(Button.MATERIAL, "pet")
+    site.intake = "gateway.revoked"
+    published(site.directory, 2, closed="gateway.revoked")
+    await site.tick(1.1)
+    await site.see(stable(1240))
+    screen = await site.station.press(Button.CONFIRM)
+    assert (screen.name, screen.message) == (Name.WEIGH, Message.NOT_SAVED)
+    await site.station.press(Button.CANCEL)
+    assert (site.shown().name, site.shown().notices) == (Name.SUSPENDED, (Notice.CLOSED,))
+    assert await site.bodies(WeighingRecorded) == []
+    assert await site.bodies(IntakeSuspended) == [IntakeSuspended("gateway.revoked")]
+
+
 async def test_a_value_that_means_nothing_is_refused_with_what_it_must_be(site: Site) -> None:
     await site.station.press(Button.GUEST)
     for button, value in (

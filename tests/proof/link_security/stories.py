@@ -1,7 +1,8 @@
 """A whole town against strangers: real agents and a real cloud; revocations, forged acks, floods at the door.
 
-What must hold: a revoked gateway is out within a minute and nothing of it counts afterwards; only the cloud's
-own word frees an outbox; whoever knocks, however often, keeps nobody else from delivering.
+What must hold: a revoked gateway is out within a minute, nothing of it counts afterwards, its kiosk closes,
+and what it had saved by then counts once it is reinstated; only the cloud's own word frees an outbox; whoever
+knocks, however often, keeps nobody else from delivering.
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ OUT_S = 60.0
 AFTERWARDS_S = 6.0
 """How long is watched that nothing of a revoked gateway counts any more."""
 FLOOD_S = 5.0
+CLOSED_S = 180.0
+"""A kiosk has closed or opened this long after the operator said so: who is refused asks slowly."""
 _IDLE = 400
 _KNOCKERS = 4
 _WAIT_S = 60.0
 _ROADS = (("mqtt", "https"), ("mqtt",))
 _FORGED = ("a stranger's", "a neighbour's", "another epoch's", "a bent one", "no ack at all")
 _FLOODS = ("flood of one certificate", "flood of none")
-CASES = ("revoked here", "revoked elsewhere", *_FORGED, *_FLOODS, "the rest")
+CASES = ("revoked here", "revoked elsewhere", *_FORGED, *_FLOODS, "closed", "reinstated", "the rest")
 
 
 @dataclass(slots=True)
@@ -71,6 +74,8 @@ class Stories:
         self._try(CASES[1], lambda: self.revoked(second, bystander, _ELSEWHERE, "revoked_elsewhere_s_max"))
         self._try(_FLOODS[0], lambda: self.flooded(bystander, self._same_certificate))
         self._try(_FLOODS[1], lambda: self.flooded(bystander, self._nobody))
+        self._try(CASES[-3], lambda: self.closed(first, second))
+        self._try(CASES[-2], lambda: self.reinstated(first))
         self._try(CASES[-1], self.the_rest)
 
     def _try(self, case: str, story: Callable[[], None]) -> None:
@@ -111,6 +116,22 @@ class Stories:
         if status["acked"] != at_commit:
             self._broken(site.name, f"acked {at_commit} when it was revoked, {status['acked']} afterwards")
         wait_until(lambda: bystander.status()["acked"] > others, _WAIT_S, "the bystander delivers")
+
+    def closed(self, *sites: Site) -> None:
+        """Their kiosks have learnt it from their config, which HTTPS still gives, and take nothing in."""
+        self.count += 1
+        for site in sites:
+            wait_until(lambda site=site: site.status()["intake"] == "gateway.revoked", CLOSED_S, "it closes")  # type: ignore[misc]
+
+    def reinstated(self, site: Site) -> None:
+        """It opens and delivers what it had saved since; the broker lets it in with a new certificate."""
+        self.count += 1
+        command(
+            "reloop-cloud", "gateway", "reinstate", site.name, environment=self.town.stack.cloud.environment
+        )
+        self.acked.pop(site.name)
+        wait_until(lambda: site.status()["intake"] == "open", CLOSED_S, "it opens")
+        wait_until(lambda: site.status()["road"] == "mqtt", CLOSED_S, "the broker lets it in")
 
     # -- acks that the cloud did not send --------------------------------------------------------------------
 

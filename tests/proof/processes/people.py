@@ -67,6 +67,10 @@ class Scale(threading.Thread):
         self._wire.close()
 
 
+class _Closed(Exception):  # noqa: N818 - what a person finds
+    """Nothing is taken in at this kiosk just now."""
+
+
 @dataclass
 class Person(threading.Thread):
     """Takes weighings at one kiosk, again and again. `seen`: (seq, net) of each line shown as saved."""
@@ -91,7 +95,8 @@ class Person(threading.Thread):
         self._scale.start()
         try:
             while not self.ended.is_set():
-                self._visit()
+                with contextlib.suppress(_Closed):
+                    self._visit()
         except BaseException as error:  # noqa: BLE001 - reported by the one who waits for us
             self.failure = error
         finally:
@@ -161,10 +166,20 @@ class Person(threading.Thread):
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             screen = self._screen()
+            if "closed" in screen["notices"]:
+                self._walk_away(screen)
             if ready(screen):
                 return screen
             time.sleep(0.03)
         raise TimeoutError(f"the kiosk of {self.site.name} stays at {screen}")
+
+    def _walk_away(self, screen: dict[str, Any]) -> None:
+        """The operator closed this kiosk: nothing more is taken in, however long anybody waits."""
+        self._note(screen)
+        self._press("cancel")
+        self._press("done")
+        self.ended.wait(AGAIN_S)
+        raise _Closed
 
     def _screen(self) -> dict[str, Any]:
         return self._ask("GET", "/api/screen", None)
