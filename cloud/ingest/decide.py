@@ -55,9 +55,7 @@ def decide(frames: Sequence[Opened], view: View, suspects: Set[bytes] = frozense
     return effects
 
 
-def _note(
-    effects: Effects, before: Cursor, received: Received, opened: Opened, positions: Positions
-) -> None:
+def _note(effects: Effects, before: Cursor, received: Received, opened: Opened, positions: Positions) -> None:
     """Keep the answer, and the alarm that a fork asks for."""
     frame = opened.frame
     echo = Echo(frame.sample.boot, frame.sample.mono_ms)
