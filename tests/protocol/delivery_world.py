@@ -254,7 +254,7 @@ class Cloud:
             server_time_ms=0,
             echo=echo,
             forgot=forgot(frame, self._has),
-            missing=max(self._missing(frame.epoch), default=0),
+            missing=0 if frame.first == before.through + 1 else max(self._missing(frame.epoch), default=0),
         )
 
     def _another_at(self, epoch: int, seq: int, digest: bytes) -> bool:
@@ -386,19 +386,28 @@ class World:
         self._deliver_all()
         for gateway in self.gateways:
             gateway.sender.road_lost()
-            hello = gateway.hello()
-            if hello is not None:
-                self.up.append(hello)
+        self._say_hello()
+        idle = False
         for _ in range(ROUNDS_MAX):
             self._deliver_all()
             sent = [self.send(index) for index in range(len(self.gateways))]
-            if not any(sent):
-                if all(gateway.sender.backlog == 0 for gateway in self.gateways):
+            if any(sent):
+                idle = False
+            elif all(gateway.sender.backlog == 0 for gateway in self.gateways):
+                if idle:
                     return
+                idle = True  # whoever has nothing to send says so now and then, and may be asked for more
+                self._say_hello()
+            else:
                 assert patient, "nothing is on its way and not everything is delivered"
                 for gateway in self.gateways:
                     gateway.sender.stalled()
         raise AssertionError(f"not delivered within {ROUNDS_MAX} rounds")
+
+    def _say_hello(self) -> None:
+        """A session begins, or goes on idle."""
+        hellos = [gateway.hello() for gateway in self.gateways]
+        self.up += [hello for hello in hellos if hello is not None]
 
     def _deliver_all(self) -> None:
         while self.up or self.down:

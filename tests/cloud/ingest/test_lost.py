@@ -9,6 +9,7 @@ import pytest
 
 from protocol.acks import Verdict
 from protocol.bodies import RecordCarried
+from protocol.delivery import AckOutcome, Sender
 from tests.cloud.ingest.gateway import Gateway, serial_of
 from tests.cloud.ingest.test_exactly_once import PSEUDONYM, carry
 
@@ -107,6 +108,28 @@ async def test_a_gap_whose_records_were_carried_is_not_credited_again(site: Site
     assert site.balance(PSEUDONYM) == 72_000
     await site.send(gateway.frame(1, 18))
     assert site.balance(PSEUDONYM) == 72_000
+
+
+async def test_a_record_lost_by_a_restore_behind_a_carried_one_is_asked_for_again(site: Site) -> None:
+    gateway, twin = site.gateway, Gateway(site.gateway.id, site.gateway.catalog, epoch=8)
+    for _ in range(3):
+        gateway.visit()
+    await site.send(gateway.frame(1, 3))  # all that the restored cloud has; acknowledged was all
+    carry(gateway, twin, 7)
+    await site.send(twin.frame())
+    assert site.rows(GAPS) == [(4, 6)]
+    sender = Sender(gateway.id, gateway.epoch, acked=gateway.head, head=gateway.head)
+    gateway.visit()
+    assert (await site.send(gateway.frame(10, 12))).through == 12
+    ack = await site.send(gateway.frame(12, 12))  # said again while idle
+    assert (ack.verdict, ack.through, ack.missing) == (Verdict.OK, 12, 6)
+    sender.dispatched(12, ack.echo)
+    assert sender.ack(ack, gateway.digest_at, first_kept=1) is AckOutcome.FORGOTTEN
+    new = Gateway(gateway.id, gateway.catalog, epoch=9)
+    carry(gateway, new)
+    await site.send(new.frame())
+    assert (site.rows(GAPS), site.balance(PSEUDONYM)) == ([], 48_000)
+    assert (await site.send(gateway.frame(12, 12))).missing == 0
 
 
 async def test_what_carries_another_and_joined_nothing_waits_for_its_chain_whatever_an_operator_does(
