@@ -134,7 +134,7 @@ async def test_frames_are_credited_once_through_a_postgres_that_is_killed(
 
 
 _INTERRUPTED = """
-import os, signal, sys, threading, time
+import os, signal, sys, threading, time, traceback
 from pathlib import Path
 from cloud.kit.embedded import EmbeddedPostgres
 
@@ -145,15 +145,14 @@ def interrupt(folder):
 
 for number in range(20):
     folder = Path(sys.argv[1]) / str(number)
-    server, started = EmbeddedPostgres(folder, fsync=False), False
+    server = EmbeddedPostgres(folder, fsync=False)
     threading.Thread(target=interrupt, args=(folder,), daemon=True).start()
     try:
         server.start()
-        started = True
         time.sleep(60)
-    except KeyboardInterrupt:
-        if started:
-            server.stop()
+    except KeyboardInterrupt as error:
+        if all(frame.name != "start" for frame in traceback.extract_tb(error.__traceback__)):
+            server.stop()  # too late: it had started
             continue
     print(server.pid, (folder / "cluster" / "postmaster.pid").exists())
     break
