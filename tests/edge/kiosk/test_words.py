@@ -48,6 +48,13 @@ def test_every_notice_is_visible_on_the_idle_screen(notice: Notice) -> None:
     assert pages.screen(idle(notices=(notice,)), Language.EN) != pages.screen(idle(), Language.EN)
 
 
+@pytest.mark.parametrize("language", Language)
+def test_whom_to_ask_is_said_where_the_operator_closed_it(language: Language) -> None:
+    page = Pages(Language.NE).screen(SCREENS["closed"], language)
+    assert WORDS[language]("suspended.closed") in page
+    assert WORDS[language]("suspended.other") not in page
+
+
 @pytest.mark.parametrize("wall_ms", [-(2**62), -62_135_596_800_001, 253_402_300_740_000, 2**62])
 def test_a_receipt_is_not_lost_to_a_clock_beyond_the_calendar(wall_ms: int) -> None:
     receipt = msgspec.structs.replace(GUEST_RECEIPT, wall_ms=wall_ms)
