@@ -91,7 +91,7 @@ def compose(
     async def config_of(connection: AsyncConnection, gateway: str) -> ConfigBody:
         found = await gateways.find(connection, gateway)
         chain = await certificates.chain(connection, gateway)
-        closed = "gateway.revoked" if found.state == "revoked" else ""
+        closed = gateway if found.state == "revoked" else ""
         return ConfigBody(found.drop_point, found.drop_point_name, certificates=chain, closed=closed)
 
     async def publish_configs(connection: AsyncConnection, drop_point: UUID) -> None:

@@ -152,10 +152,11 @@ class Core:
         """Why nothing may be taken in, a code; None if all is well.
 
         That the operator closed this gateway is the cloud's signed word, kept with the documents: no stranger
-        can say it, and no restart forgets it.
+        can say it, nor pass on what was said to a neighbour, and no restart forgets it.
         """
         config = self.directory.config()
-        return self.journal.intake_problem() or (config.closed if config is not None else "") or None
+        closed = config is not None and config.closed == self.member.identity.gateway
+        return self.journal.intake_problem() or ("gateway.revoked" if closed else None)
 
     def _enrolment(self) -> bytes | None:
         standing = self.credentials

@@ -105,8 +105,8 @@ class ConfigBody(msgspec.Struct, array_like=True, frozen=True):
     """Body of `config`: what operators may set from afar.
 
     `certificates`: the gateway's own TLS certificate first, then what it chains to below the pinned root
-    (DER each); none until its request has reached the cloud. `closed`: why nothing may be taken in, a code
-    such as `gateway.revoked`; empty while the gateway serves.
+    (DER each); none until its request has reached the cloud. `closed`: the gateway's own id
+    once it is revoked and may take nothing in, so that it closes nobody else; empty while it serves.
     """
 
     drop_point: str

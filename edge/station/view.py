@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 AGE_S_MAX = 999.0
 """An age without an end (no reading ever) is shown as this."""
+_CLOSED = "gateway.revoked"
+"""Why intake is suspended where the operator closed the gateway."""
 _CATALOG_AGE_STEP_S = 60.0
 
 
@@ -106,7 +108,6 @@ def _common(picture: Picture, version: int) -> Screen:
 
 def _notices(picture: Picture) -> tuple[Notice, ...]:
     around, catalog, health = picture.around, picture.catalog, picture.view.health
-    closed = picture.config.closed if picture.config is not None else ""
     shown = {
         Notice.SCALE_ABSENT: health == "absent",
         Notice.SCALE_STALE: health == "stale",
@@ -114,8 +115,8 @@ def _notices(picture: Picture) -> tuple[Notice, ...]:
         Notice.SCANNER_ABSENT: around.scanner_absent,
         Notice.CATALOG_OLD: catalog is not None and not catalog.fresh,
         Notice.CATALOG_NONE: catalog is None,
-        Notice.DISK_LOW: picture.recovered and picture.suspended not in {None, closed},
-        Notice.CLOSED: closed != "",
+        Notice.DISK_LOW: picture.recovered and picture.suspended not in {None, _CLOSED},
+        Notice.CLOSED: picture.suspended == _CLOSED,
         Notice.CLOCK_UNSURE: picture.quality in {ClockQuality.UNKNOWN, ClockQuality.RESTORED},
         Notice.OFFLINE: around.offline,
         Notice.NEVER_ONLINE: around.never_online,

@@ -113,22 +113,21 @@ async def test_what_the_cloud_signed_refutes_the_clock_on_every_road(tmp_path: P
                 assert bool(context.verify_flags & NO_CHECK_TIME) is not dated
 
 
-async def test_nothing_is_taken_in_while_the_cloud_s_signed_word_is_that_this_gateway_is_closed(
-    tmp_path: Path,
-) -> None:
+async def test_a_stranger_cannot_close_a_kiosk(tmp_path: Path) -> None:
     claimed(tmp_path, None)
     async with opened(tmp_path) as core:
         assert core.intake_problem() is None
         stranger = Cloud()
         stranger.document = SigningKey.from_seed(bytes(32))
         with pytest.raises(ProtocolError):
-            core.directory.apply("config", stranger.config(2, closed="gateway.revoked"))
-        assert core.intake_problem() is None
-        core.directory.apply("config", CLOUD.config(2, closed="gateway.revoked"))
+            core.directory.apply("config", stranger.config(2, closed=GATEWAY))
+        core.directory.apply("config", CLOUD.config(2, closed="a-neighbour"))
+        assert core.intake_problem() is None, "what a neighbour was told, passed on"
+        core.directory.apply("config", CLOUD.config(3, closed=GATEWAY))
         assert core.intake_problem() == "gateway.revoked"
     async with opened(tmp_path) as core:
         assert core.intake_problem() == "gateway.revoked", "a restart forgets it not"
-        core.directory.apply("config", CLOUD.config(3))
+        core.directory.apply("config", CLOUD.config(4))
         assert core.intake_problem() is None
 
 

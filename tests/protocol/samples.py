@@ -212,7 +212,7 @@ def sample_documents() -> dict[str, bytes]:
             "Kalimati",
             "https://reloop.example/r/",
             [sample_certificate(GATEWAY_ID, "tls", "issuer"), sample_certificate("issuer", "issuer", "root")],
-            "gateway.revoked",
+            GATEWAY_ID,
         ),
     }
     signed = {

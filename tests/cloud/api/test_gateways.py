@@ -171,7 +171,7 @@ async def test_a_revoked_gateway_is_told_to_close_and_a_reinstated_one_to_open(c
     served = (await offered(cloud, NAME))["config"]
     await cloud.operator.post(f"/v1/gateways/{NAME}/revocation")
     closed = (await offered(cloud, NAME))["config"]
-    assert (closed.body(ConfigBody).closed, closed.supersedes(served)) == ("gateway.revoked", True)
+    assert (closed.body(ConfigBody).closed, closed.supersedes(served)) == (NAME, True)
     for _ in range(2):
         answer = await cloud.operator.delete(f"/v1/gateways/{NAME}/revocation")
         assert (answer.status_code, answer.json()["state"]) == (200, "claimed")

@@ -124,13 +124,13 @@ MATERIALS = (
 FRESH_S = 30 * 86_400
 
 
-def published(directory: Directory, version: int, *, revoked: bytes = b"", closed: str = "") -> None:
+def published(directory: Directory, version: int, *, revoked: bytes = b"") -> None:
     """Let the cloud publish its documents, signed as they are in the field."""
     documents: dict[Name, DocumentBody] = {
         Name.KEYS: KeysBody([_announced(KeyUse.DOCUMENT, DOCUMENT_KEY), _announced(KeyUse.CARD, CARD_KEY)]),
         Name.CATALOG: CatalogBody(list(MATERIALS), FRESH_S),
         Name.REVOCATIONS: RevocationsBody(revoked),
-        Name.CONFIG: ConfigBody("ktm-01", "Patan Durbar", closed=closed),
+        Name.CONFIG: ConfigBody("ktm-01", "Patan Durbar"),
     }
     for name, body in documents.items():
         key = ROOT_KEY if name is Name.KEYS else DOCUMENT_KEY

@@ -255,7 +255,6 @@ async def test_a_kiosk_takes_nothing_in_once_its_gateway_is_revoked(site: Site) 
     await site.station.scanned(card(card_text("Asha")))
     await site.station.press(Button.MATERIAL, "pet")
     site.intake = "gateway.revoked"
-    published(site.directory, 2, closed="gateway.revoked")
     await site.tick(1.1)
     await site.see(stable(1240))
     screen = await site.station.press(Button.CONFIRM)
