@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -55,16 +55,18 @@ class BrokerContext(ssl.SSLContext):
 
 
 class _Socket(ssl.SSLSocket):
-    """Keeps an alert for us: the MQTT library turns it into words, or into mere silence."""
+    """Keeps an alert for us: the MQTT library turns it into words, or into mere silence.
+
+    Only a `BrokerContext` makes one.
+    """
 
     def do_handshake(self, block: bool = False) -> None:
         """As its parent's; who failed is closed, which nobody else would do."""
         try:
-            if isinstance(self.context, BrokerContext):
-                self.settimeout(self.context.silence_s_max)
+            self.settimeout(cast("BrokerContext", self.context).silence_s_max)
             super().do_handshake(block)
         except OSError as error:
-            _remember(self, error)
+            self._remember(error)
             self.close()
             raise
 
@@ -73,14 +75,13 @@ class _Socket(ssl.SSLSocket):
         try:
             return super().recv(buflen, flags)
         except ssl.SSLError as error:
-            _remember(self, error)
+            self._remember(error)
             raise
 
-
-def _remember(sock: ssl.SSLSocket, error: OSError) -> None:
-    waiting = isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
-    if isinstance(sock.context, BrokerContext) and isinstance(error, ssl.SSLError) and not waiting:
-        sock.context.failure = error
+    def _remember(self, error: OSError) -> None:
+        waiting = isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
+        if isinstance(error, ssl.SSLError) and not waiting:
+            cast("BrokerContext", self.context).failure = error
 
 
 class Credentials:

@@ -77,7 +77,7 @@ class _Client(aiomqtt.Client):
     refusal: int | None = None
     taken_over = False
     _hung_up = False
-    context: BrokerContext | None = None
+    context: BrokerContext
 
     def _on_disconnect(
         self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
@@ -99,7 +99,7 @@ class _Client(aiomqtt.Client):
         """Runs in a thread that nobody can cancel: if nobody waits any more, what it opened is closed."""
         super()._client_connect()
         if self._hung_up:
-            self._client._sock_close()
+            self._close()
 
     def hang_up(self) -> None:
         """Close the socket, with no farewell: the broker then says our last will, and nothing has to wait.
@@ -107,11 +107,16 @@ class _Client(aiomqtt.Client):
         aiomqtt itself would leave the socket open after a timeout. A handshake under way ends here, too.
         """
         self._hung_up = True
-        if self.context is not None:
-            self.context.give_up()
-        self._client._sock_close()
+        self.context.give_up()
+        self._close()
         if not self._disconnected.done():
             self._disconnected.set_result(None)
+
+    def _close(self) -> None:
+        """In the loop, behind what the connecting thread has asked of it: it may be told only now to watch
+        this socket, whose number could be another connection's if it were closed already.
+        """
+        self._loop.call_soon_threadsafe(self._client._sock_close)
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002 - as aiomqtt calls it
         """As aiomqtt's, but the socket is looked at when its turn comes.

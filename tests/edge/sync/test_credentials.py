@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import ssl
@@ -11,6 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from starlette.responses import Response
 
 from edge.sync.https import HttpsRoad
@@ -158,6 +163,32 @@ async def test_a_root_that_cannot_be_used_is_said(papers: Papers, root: bytes) -
     assert "claim anew" in str(await refusal(papers, standing, 1))
 
 
+def weak_authority() -> bytes:
+    """A certificate with a key that is too short for TLS today, as nobody should have signed it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - that is what is refused
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "weak")])
+    start = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + YEAR)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+async def test_a_chain_that_tls_will_not_show_rests_the_broker_and_https_goes_on(
+    gateway: Gateway, broker: TlsBroker
+) -> None:
+    await gateway.fill(3)
+    standing = broker.credentials([*broker.certificates(), weak_authority()])
+    async with (
+        web(cloud_answer(gateway.cloud)) as url,
+        syncing(gateway, mqtt(broker, credentials=standing), HttpsRoad(url, GATEWAY)) as sync,
+    ):
+        await until(lambda: gateway.journal.acked == 3)
+        assert sync.lanes[0].breaker.snapshot()["failures"] == 0
+        assert sync.lanes[0].rests_until_s > gateway.wiring.clock.monotonic()
+    refused = await refusal(broker, standing)
+    assert isinstance(refused, CertificateRefused)
+    assert str(refused).startswith("our own certificate cannot be used")
+
+
 async def test_a_refused_certificate_opens_no_breaker_and_https_goes_on(
     gateway: Gateway, broker: TlsBroker
 ) -> None:
@@ -239,6 +270,33 @@ async def test_an_agent_that_is_stopped_waits_for_no_handshake(papers: Papers) -
         await asyncio.get_running_loop().shutdown_default_executor()
     for writer in held:
         writer.close()
+
+
+async def test_an_agent_that_is_stopped_before_its_connection_is_open_leaves_none_open(
+    papers: Papers,
+) -> None:
+    """A name is looked up in a thread that nobody can cancel: it connects when the agent waits no more."""
+    opened, closed = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.set()
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(4096):
+                pass
+        closed.set()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=papers.server())
+    async with listening, asyncio.timeout(DEADLINE_S):
+        road = mqtt(papers, listening.sockets[0].getsockname()[1])
+        client = road._client(WILL, 3.0, papers.credentials().context())
+        faults = list[dict[str, object]]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        client.hang_up()
+        await asyncio.to_thread(client._client_connect)
+        await opened.wait()
+        await closed.wait()
+    assert faults == []
 
 
 def test_a_key_reaches_tls_without_a_file_on_the_disk(papers: Papers) -> None:

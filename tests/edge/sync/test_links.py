@@ -76,6 +76,7 @@ async def test_silence_is_given_up_but_not_before_three_seconds_and_counted_once
         await gateway.fill_noise(400)
         await until(lambda: gateway.wiring.traffic.timeouts == 1)
         assert time.monotonic() - began_s > 2.5
+        await until(lambda: sync.lanes[0].breaker.snapshot()["failures"] > 0)
         assert sync.lanes[0].breaker.snapshot()["failures"] == 1
         link.silent = False
         os.kill(broker.process.pid, signal.SIGCONT)
@@ -156,6 +157,28 @@ async def test_a_refusal_is_no_failure_of_the_road(gateway: Gateway, status: int
         assert sync.lanes[0].breaker.snapshot()["failures"] == 0
         assert sync.lanes[0].rests_until_s > time.monotonic()
     assert gateway.journal.acked == 0
+
+
+async def test_a_weighing_is_not_lost_when_a_cloud_refuses_it_after_it_took_others(gateway: Gateway) -> None:
+    """The road rests, and then is asked again: with what was refused, and nothing twice."""
+    take, refusing = cloud_answer(gateway.cloud), False
+
+    def answer(request: Request, body: bytes) -> Response:
+        nonlocal refusing
+        if refusing and request.method == "POST":
+            refusing = False
+            return Response(status_code=413)
+        return take(request, body)
+
+    async with web(answer) as url, syncing(gateway, HttpsRoad(url, GATEWAY)) as sync:
+        await gateway.fill(1)
+        await until(lambda: gateway.journal.acked == 1)
+        refusing = True
+        await gateway.fill(1)
+        await until(lambda: gateway.journal.acked == 2)
+        assert sync.lanes[0].breaker.snapshot()["failures"] == 0
+    assert gateway.wiring.traffic.alarms["sync.too_large"] == 1
+    assert len(gateway.delivered) == 2
 
 
 async def test_documents_that_fail_hold_back_no_weighing(gateway: Gateway) -> None:
