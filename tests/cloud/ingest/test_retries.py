@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import cbor2
 import psycopg
+import pytest
 
+from cloud.errors import UnavailableError
 from cloud.ingest.postgres import PostgresStorage
 from cloud.ingest.service import Ingest
 from cloud.kit.clock import SystemClock
@@ -79,6 +81,29 @@ async def test_a_retry_that_postgres_makes_give_way_is_done_again(site: Site) ->
         other.commit()
     assert await retrying == {held: None}
     assert site.balance(PSEUDONYM) == 12_700
+
+
+GIVES_WAY = """
+CREATE FUNCTION give_way() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'others came first' USING ERRCODE = 'serialization_failure'; END $$;
+CREATE TRIGGER busy BEFORE INSERT ON transfers FOR EACH ROW EXECUTE FUNCTION give_way();
+"""
+"""Postgres chooses this transaction each time, as where others hold the same accounts without a pause."""
+
+
+async def test_a_retry_that_others_keep_from_the_accounts_ends_and_the_record_stays_held(site: Site) -> None:
+    await hold_one(site)
+    pay_for_steel(site)
+    (held,) = (row[0] for row in site.rows(HELD))
+    site.write(GIVES_WAY)
+    with pytest.raises(UnavailableError, match="try it again") as caught:
+        await site.ingest.retry([held])
+    assert caught.value.code == "ingest.busy"
+    assert [row[0] for row in site.rows(HELD)] == [held]
+    assert site.balance(PSEUDONYM) == 0
+    site.write("DROP TRIGGER busy ON transfers")
+    assert await site.ingest.retry([held]) == {held: None}
+    assert site.balance(PSEUDONYM) == 700
 
 
 async def test_a_quarantine_full_of_what_no_version_knows_keeps_nobodys_weighing_waiting(site: Site) -> None:
