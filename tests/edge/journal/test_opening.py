@@ -12,8 +12,9 @@ import pytest
 
 from edge.errors import JournalError
 from edge.journal import Journal, files
+from edge.journal.database import PAGE_BYTES
 from edge.journal.filesystem import FileSystem, OpenFile
-from edge.journal.wal import wal_frames
+from edge.journal.wal import last_commit_holds, wal_frames, wal_path
 from protocol.bodies import GatewayStopped
 from protocol.records import genesis_digest
 from tests.edge.hand_clock import NOW_MS, HandClock
@@ -219,3 +220,21 @@ def test_a_file_that_only_begins_with_our_digest_is_not_ours_to_use(site: Site) 
     digest = genesis_digest("somebody-else", epoch)
     sql(path, f"UPDATE journal SET gateway = 'somebody-else', anchor_digest = x'{digest.hex()}'")
     assert refused(site.open) == "journal.foreign"
+
+
+def test_a_log_of_one_transaction_is_whole_until_it_is_hit(tmp_path: Path) -> None:
+    path, disk = tmp_path / "one.journal", FileSystem()
+    assert last_commit_holds(path, disk), "no log hides nothing"
+    connection = apsw.Connection(str(path))
+    list(
+        connection.execute(
+            f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = wal; CREATE TABLE one (a)"
+        )
+    )
+    assert wal_frames(path, disk)
+    assert last_commit_holds(path, disk)
+    with wal_path(path).open("r+b") as log:
+        log.seek(-1, os.SEEK_END)
+        log.write(b"\x55")
+    assert not last_commit_holds(path, disk)
+    connection.close(True)
