@@ -91,8 +91,9 @@ def compose(
     async def config_of(connection: AsyncConnection, gateway: str) -> ConfigBody:
         found = await gateways.find(connection, gateway)
         chain = await certificates.chain(connection, gateway)
-        closed = gateway if found.state == "revoked" else ""
-        return ConfigBody(found.drop_point, found.drop_point_name, certificates=chain, closed=closed)
+        return ConfigBody(
+            found.drop_point, found.drop_point_name, "", chain, gateway, found.state == "revoked"
+        )
 
     async def publish_configs(connection: AsyncConnection, drop_point: UUID) -> None:
         for gateway in await gateways.at_drop_point(connection, drop_point):

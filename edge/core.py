@@ -94,7 +94,9 @@ class Core:
         self.clock = clock
         self.member = member
         folder = settings.data_dir
-        self.directory = Directory.open(folder / "directory.db", member.identity.root_public_key, clock)
+        self.directory = Directory.open(
+            folder / "directory.db", member.identity.root_public_key, clock, member.identity.gateway
+        )
         journal = Journal.open(
             folder / "journal",
             member.identity.gateway,
@@ -155,7 +157,7 @@ class Core:
         can say it, nor pass on what was said to a neighbour, and no restart forgets it.
         """
         config = self.directory.config()
-        closed = config is not None and config.closed == self.member.identity.gateway
+        closed = config is not None and config.closed
         return self.journal.intake_problem() or ("gateway.revoked" if closed else None)
 
     def _enrolment(self) -> bytes | None:

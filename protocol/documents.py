@@ -105,15 +105,16 @@ class ConfigBody(msgspec.Struct, array_like=True, frozen=True):
     """Body of `config`: what operators may set from afar.
 
     `certificates`: the gateway's own TLS certificate first, then what it chains to below the pinned root
-    (DER each); none until its request has reached the cloud. `closed`: the gateway's own id
-    once it is revoked and may take nothing in, so that it closes nobody else; empty while it serves.
+    (DER each); none until its request has reached the cloud. `gateway`: whose config this is; an old cloud
+    leaves it empty. `closed`: it is revoked, and may take nothing in.
     """
 
     drop_point: str
     drop_point_name: str
     receipt_url: str = ""
     certificates: list[bytes] = []
-    closed: str = ""
+    gateway: str = ""
+    closed: bool = False
 
 
 class ManifestEntry(msgspec.Struct, array_like=True, frozen=True):

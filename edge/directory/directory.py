@@ -70,8 +70,9 @@ class Directory:
     One thread at a time may apply and trust; others may read meanwhile, and see what was or what is.
     """
 
-    def __init__(self, storage: Storage, root_public_key: bytes | None, clock: Clock) -> None:
+    def __init__(self, storage: Storage, root_public_key: bytes | None, clock: Clock, gateway: str) -> None:
         self._storage = storage
+        self._gateway = gateway
         self._root = root_public_key
         self._in_force: dict[str, _InForce] = {}
         self._revoked = b""
@@ -83,13 +84,13 @@ class Directory:
         self._saved_ms = signed_ms
 
     @classmethod
-    def open(cls, path: Path, root_public_key: bytes | None, clock: Clock) -> Directory:
+    def open(cls, path: Path, root_public_key: bytes | None, clock: Clock, gateway: str) -> Directory:
         """Open or create the file. A damaged one is set aside and everything is asked for anew.
 
-        `root_public_key` (32 bytes) verifies `keys`; without one nothing can be applied. Raises
-        DirectoryError.
+        `root_public_key` (32 bytes) verifies `keys`; without one nothing can be applied. A `config` that
+        names another gateway than `gateway` is refused. Raises DirectoryError.
         """
-        return cls(Storage(path), root_public_key, clock)
+        return cls(Storage(path), root_public_key, clock, gateway)
 
     @property
     def rebuilt(self) -> bool:
@@ -108,7 +109,7 @@ class Directory:
         held = self._in_force.get(name)
         if held is not None and held.document.digest == document.digest:
             return Applied(False, held.document)
-        body = _body_of(document)
+        body = _body_of(document, self._gateway)
         _check_order(document, held.document if held else None)
         self._storage.swap(
             Held(
@@ -218,7 +219,7 @@ class Directory:
             document = open_document(held.data, held.name, _known(held.public_key))
             if (document.digest, document.issued_ms) != (held.digest, held.issued_ms):
                 raise DocumentError(f"document {held.name} is not as it was stored")
-            self._put(document, _body_of(document))
+            self._put(document, _body_of(document, self._gateway))
         except ProtocolError:
             self._storage.forget(held.name)
 
@@ -250,7 +251,7 @@ def _known(public_key: bytes) -> Callable[[bytes], bytes | None]:
     return lambda key_id: public_key if public_key and key_id_of(public_key) == key_id else None
 
 
-def _body_of(document: Document) -> _Body:
+def _body_of(document: Document, gateway: str) -> _Body:
     match document.name:
         case Name.KEYS:
             return _checked_keys(document.body(KeysBody))
@@ -259,7 +260,7 @@ def _body_of(document: Document) -> _Body:
         case Name.REVOCATIONS:
             return _checked_revocations(document.body(RevocationsBody))
         case Name.CONFIG:
-            return document.body(ConfigBody)
+            return _checked_config(document.body(ConfigBody), gateway)
         case _:
             raise DocumentError(
                 f"document {document.name!r} is not kept by this version", code="document.unknown"
@@ -282,6 +283,12 @@ def _checked_catalog(body: CatalogBody) -> CatalogBody:
 def _checked_revocations(body: RevocationsBody) -> RevocationsBody:
     if len(body.serials) % SERIAL_LENGTH:
         raise DocumentError(f"revoked serials have {SERIAL_LENGTH} bytes each")
+    return body
+
+
+def _checked_config(body: ConfigBody, gateway: str) -> ConfigBody:
+    if body.gateway not in {"", gateway}:
+        raise DocumentError(f"this config is {body.gateway}'s, not {gateway}'s", code="document.foreign")
     return body
 
 

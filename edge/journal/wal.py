@@ -60,13 +60,11 @@ def wal_frames(path: Path, disk: FileSystem, *, strict: bool = False) -> list[Wa
 
 
 def last_commit_holds(path: Path, disk: FileSystem) -> bool:
-    """Whether every frame of the log's last transaction is as it was written; so is a log that is not there.
+    """Whether every frame of the last transaction is as it was written, of a log that holds one.
 
     Then whatever was hit before them, the last record of all is among what the pages tell.
     """
     frames = wal_frames(path, disk)
-    if not frames:
-        return True
     wal = disk.open(wal_path(path))
     try:
         read = partial(read_block, wal)

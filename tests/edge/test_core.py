@@ -19,7 +19,7 @@ from protocol.bundle import Access, write_bundle
 from protocol.codes import new_gateway_code
 from protocol.cose import SigningKey
 from protocol.enrolment import open_enrolment
-from protocol.errors import ProtocolError
+from protocol.errors import DocumentError, ProtocolError
 from tests.edge.directory.signing_cloud import DAY_S, Cloud
 from tests.edge.hand_clock import NOW_MS, HandClock
 from tests.edge.sync.conftest import GATEWAY
@@ -120,10 +120,11 @@ async def test_a_stranger_cannot_close_a_kiosk(tmp_path: Path) -> None:
         stranger = Cloud()
         stranger.document = SigningKey.from_seed(bytes(32))
         with pytest.raises(ProtocolError):
-            core.directory.apply("config", stranger.config(2, closed=GATEWAY))
-        core.directory.apply("config", CLOUD.config(2, closed="a-neighbour"))
+            core.directory.apply("config", stranger.config(2, closed=True))
+        with pytest.raises(DocumentError, match="a-neighbour's"):
+            core.directory.apply("config", CLOUD.config(2, gateway="a-neighbour", closed=True))
         assert core.intake_problem() is None, "what a neighbour was told, passed on"
-        core.directory.apply("config", CLOUD.config(3, closed=GATEWAY))
+        core.directory.apply("config", CLOUD.config(3, gateway=GATEWAY, closed=True))
         assert core.intake_problem() == "gateway.revoked"
     async with opened(tmp_path) as core:
         assert core.intake_problem() == "gateway.revoked", "a restart forgets it not"

@@ -57,7 +57,7 @@ async def gateway(folder: Path, scenario: Scenario, port: int) -> AsyncIterator[
     )
     core = Journal.open(folder / "journal", "ktm-drop-01", clock, secrets.token_bytes, JournalSettings())
     journal = AsyncJournal(core)
-    directory = Directory.open(folder / "directory.db", ROOT_KEY.public, clock)
+    directory = Directory.open(folder / "directory.db", ROOT_KEY.public, clock, "ktm-drop-01")
     published(directory, 1)
     scale = ScaleDriver(scale_settings, clock, lambda event: station.take(event))  # noqa: PLW0108 - the station comes later
     station = Station(

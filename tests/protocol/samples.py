@@ -213,6 +213,7 @@ def sample_documents() -> dict[str, bytes]:
             "https://reloop.example/r/",
             [sample_certificate(GATEWAY_ID, "tls", "issuer"), sample_certificate("issuer", "issuer", "root")],
             GATEWAY_ID,
+            closed=True,
         ),
     }
     signed = {

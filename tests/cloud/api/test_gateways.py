@@ -48,7 +48,7 @@ async def test_a_claim_gives_all_a_gateway_needs(cloud: Cloud) -> None:
     named = {one.name: one for one in check_access(access)}
     assert list(named) == ["keys", "catalog", "revocations", "config", "manifest"]
     assert len(named["catalog"].body(CatalogBody).materials) == 8
-    assert named["config"].body(ConfigBody) == ConfigBody("ktm-patan", "Patan")
+    assert named["config"].body(ConfigBody) == ConfigBody("ktm-patan", "Patan", gateway=NAME)
     digests = {entry.name: entry.digest for entry in named["manifest"].body(ManifestBody).entries}
     assert digests == {name: one.digest for name, one in named.items() if name != "manifest"}
     assert cloud.told == 0, "the broker lets the new certificate in as it is"
@@ -61,7 +61,7 @@ async def test_a_drop_points_new_name_reaches_its_kiosks_in_a_new_config(cloud: 
     answer = await cloud.operator.patch("/v1/drop-points/ktm-patan", json={"name": "North gate"})
     assert (answer.status_code, answer.json()["name"]) == (200, "North gate")
     config = (await offered(cloud, NAME))["config"]
-    assert config.body(ConfigBody) == ConfigBody("ktm-patan", "North gate")
+    assert config.body(ConfigBody) == ConfigBody("ktm-patan", "North gate", gateway=NAME)
     assert config.supersedes(before[NAME])
     assert (await offered(cloud, "ktm-other-01"))["config"].data == before["ktm-other-01"].data
     nowhere = await cloud.operator.patch("/v1/drop-points/nowhere", json={"name": "x"})
@@ -171,13 +171,13 @@ async def test_a_revoked_gateway_is_told_to_close_and_a_reinstated_one_to_open(c
     served = (await offered(cloud, NAME))["config"]
     await cloud.operator.post(f"/v1/gateways/{NAME}/revocation")
     closed = (await offered(cloud, NAME))["config"]
-    assert (closed.body(ConfigBody).closed, closed.supersedes(served)) == (NAME, True)
+    assert (closed.body(ConfigBody).closed, closed.supersedes(served)) == (True, True)
     for _ in range(2):
         answer = await cloud.operator.delete(f"/v1/gateways/{NAME}/revocation")
         assert (answer.status_code, answer.json()["state"]) == (200, "claimed")
         assert answer.json()["revoked_at"] is None
     again = (await offered(cloud, NAME))["config"]
-    assert (again.body(ConfigBody).closed, again.supersedes(closed)) == ("", True)
+    assert (again.body(ConfigBody).closed, again.supersedes(closed)) == (False, True)
     async with cloud.engine.begin() as connection:
         valid = await connection.execute(text("select public_key from gateway_keys where valid_to is null"))
     assert [bytes(one) for one in valid.scalars()] == [key.public]

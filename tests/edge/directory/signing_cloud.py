@@ -41,6 +41,13 @@ class Cloud:
     def revocations(self, serials: bytes, version: int = 1) -> bytes:
         return build_document("revocations", 1, version, NOW_MS, RevocationsBody(serials), self.document)
 
-    def config(self, version: int = 1, certificates: list[bytes] | None = None, closed: str = "") -> bytes:
-        body = ConfigBody("thamel", "Thamel", "", certificates or [], closed)
+    def config(
+        self,
+        version: int = 1,
+        certificates: list[bytes] | None = None,
+        gateway: str = "",
+        *,
+        closed: bool = False,
+    ) -> bytes:
+        body = ConfigBody("thamel", "Thamel", "", certificates or [], gateway, closed)
         return build_document("config", 1, version, NOW_MS, body, self.document)

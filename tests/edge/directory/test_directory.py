@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+GATEWAY = "ktm-drop-01"
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -33,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def directory(path: Path, cloud: Cloud, clock: HandClock) -> Iterator[Directory]:
-    opened = Directory.open(path, cloud.root.public, clock)
+    opened = Directory.open(path, cloud.root.public, clock, GATEWAY)
     yield opened
     opened.close()
 
@@ -58,7 +60,7 @@ def test_what_was_applied_is_in_force_at_once_and_after_reopening(
     directory: Directory, path: Path, cloud: Cloud, clock: HandClock
 ) -> None:
     full(directory, cloud)
-    reopened = Directory.open(path, cloud.root.public, clock)
+    reopened = Directory.open(path, cloud.root.public, clock, GATEWAY)
     for one in (directory, reopened):
         view = one.catalog()
         assert view is not None
@@ -155,12 +157,12 @@ def test_a_clock_in_1970_does_not_make_an_old_catalogue_young(
     path: Path, cloud: Cloud, clock: HandClock
 ) -> None:
     clock.wall, clock.worth = 0, ClockQuality.UNKNOWN
-    directory = full(Directory.open(path, cloud.root.public, clock), cloud)
+    directory = full(Directory.open(path, cloud.root.public, clock, GATEWAY), cloud)
     assert fresh(directory)
     directory.trust_time(NOW_MS + 8 * DAY_S * 1000)
     assert not fresh(directory)
     directory.close()
-    again = Directory.open(path, cloud.root.public, clock)
+    again = Directory.open(path, cloud.root.public, clock, GATEWAY)
     assert not fresh(again)
     again.close()
 
@@ -196,7 +198,7 @@ def test_a_key_whose_time_is_surely_over_is_not_given_out(
 def test_a_damaged_file_is_set_aside_and_everything_is_asked_for_anew(
     path: Path, cloud: Cloud, clock: HandClock, damage: str
 ) -> None:
-    full(Directory.open(path, cloud.root.public, clock), cloud).close()
+    full(Directory.open(path, cloud.root.public, clock, GATEWAY), cloud).close()
     data = bytearray(path.read_bytes())
     match damage:
         case "garbage":
@@ -209,7 +211,7 @@ def test_a_damaged_file_is_set_aside_and_everything_is_asked_for_anew(
             at = data.index(cloud.catalog()) + 100
             data[at] ^= 4
     path.write_bytes(data)
-    directory = Directory.open(path, cloud.root.public, clock)
+    directory = Directory.open(path, cloud.root.public, clock, GATEWAY)
     assert directory.catalog() is None
     assert directory.rebuilt == (damage in {"garbage", "truncated"})
     full(directory, cloud)
@@ -226,7 +228,7 @@ from tests.edge.directory.signing_cloud import Cloud
 from tests.edge.hand_clock import HandClock
 from edge.directory import Directory
 cloud = Cloud()
-directory = Directory.open(Path(sys.argv[1]), cloud.root.public, HandClock())
+directory = Directory.open(Path(sys.argv[1]), cloud.root.public, HandClock(), "ktm-drop-01")
 directory.apply("keys", cloud.keys())
 for version in range(1, 100_000):
     directory.apply("catalog", cloud.catalog(version=version))
@@ -244,7 +246,7 @@ def test_a_kill_while_applying_leaves_the_old_or_the_new_one_whole(path: Path, c
             told = [int(child.stdout.readline()) for _ in range(stop_after)]
             os.kill(child.pid, signal.SIGKILL)
             told += [int(line) for line in child.stdout if line.endswith("\n")]
-        directory = Directory.open(path, cloud.root.public, HandClock())
+        directory = Directory.open(path, cloud.root.public, HandClock(), "ktm-drop-01")
         view = directory.catalog()
         assert view is not None
         assert not directory.rebuilt
@@ -266,7 +268,7 @@ def test_a_gateway_is_not_lost_on_a_full_disk_because_opening_its_directory_writ
     full(directory, cloud)
     directory.close()
     os.utime(path, (1, 1))
-    reopened = Directory.open(path, cloud.root.public, clock)
+    reopened = Directory.open(path, cloud.root.public, clock, GATEWAY)
     try:
         assert reopened.catalog() is not None
         assert path.stat().st_mtime == 1

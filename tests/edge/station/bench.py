@@ -170,7 +170,7 @@ class Site:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.clock = HandClock()
-        self.directory = Directory.open(folder / "directory.db", ROOT_KEY.public, self.clock)
+        self.directory = Directory.open(folder / "directory.db", ROOT_KEY.public, self.clock, GATEWAY)
         published(self.directory, 1)
         self.around = Surroundings()
         self.intake: str | None = None

@@ -100,7 +100,7 @@ def publisher() -> Publisher:
 
 @pytest.fixture
 def directory(publisher: Publisher, tmp_path: Path) -> Iterator[Directory]:
-    directory = Directory.open(tmp_path / "directory.db", publisher.root.public, SystemClock())
+    directory = Directory.open(tmp_path / "directory.db", publisher.root.public, SystemClock(), GATEWAY)
     yield directory
     directory.close()
 

@@ -150,7 +150,9 @@ class DropPoint:
         hand = self.site.clock
         hand.now_s, hand.wall_offset_ms, hand.trust = 20.0, wall_ms - 20_000, clock
         self.site.boot_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{truth_ms}"))
-        self.site.directory = Directory.open(self.site.folder / "directory.db", ROOT_KEY.public, hand)
+        self.site.directory = Directory.open(
+            self.site.folder / "directory.db", ROOT_KEY.public, hand, GATEWAY
+        )
         self.truth_ms[self._boot + 1] = truth_ms
         await self._start()
 

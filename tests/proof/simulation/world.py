@@ -107,7 +107,7 @@ def directory_file() -> bytes:
     """A directory that has taken all documents."""
     with tempfile.TemporaryDirectory(dir=FAST if FAST.is_dir() else None) as folder:
         path = Path(folder) / "directory.db"
-        directory = Directory.open(path, KEYRING.root.public, _NoTime())
+        directory = Directory.open(path, KEYRING.root.public, _NoTime(), "")
         for name, data in documents().items():
             directory.apply(name, data)
         directory.close()
