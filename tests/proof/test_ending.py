@@ -28,11 +28,12 @@ _COMMAND = (sys.executable, "-m", "tests.proof", "R8", "--depth", "1000000", "--
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_row_ended_from_outside_leaves_nothing_running_and_nothing_behind(how: signal.Signals) -> None:
     with subprocess.Popen(_COMMAND, cwd=ROOT, stderr=subprocess.DEVNULL) as child:
-        started, clusters = _when_up(psutil.Process(child.pid))
+        program = psutil.Process(child.pid)
+        started, clusters = _when_up(program)
         child.send_signal(how)
-        _, alive = psutil.wait_procs(started, timeout=DOWN_S)
-    for each in alive:
-        each.kill()
+        _, alive = psutil.wait_procs([program, *started], timeout=DOWN_S)
+        for each in alive:
+            each.kill()
     assert len(clusters) == WORKERS, "the row did not come up"
     assert alive == []
     assert [each for each in clusters if each.exists()] == []
