@@ -56,7 +56,7 @@ CASES = ("revoked here", "revoked elsewhere", *_FORGED, *_FLOODS, "closed", "rei
 
 @dataclass(slots=True)
 class Stories:
-    """What goes on in one town, of four sites: two are revoked, one hears forged acks, one is a bystander."""
+    """What goes on in one town, of four sites: two with HTTPS are revoked, one hears forged acks, one nothing."""
 
     town: Town
     count: int = 0
@@ -66,7 +66,7 @@ class Stories:
 
     def run(self) -> None:
         """Everything, one after the other."""
-        first, deceived, second, bystander = self.town.stack.sites
+        first, deceived, second, bystander = sorted(self.town.stack.sites, key=lambda site: site.name)
         for site in self.town.stack.sites:
             wait_until(lambda site=site: site.status()["acked"] >= 3, _WAIT_S, f"{site.name} delivers")  # type: ignore[misc]
         self._try("acks", lambda: self.forged(deceived, first))
