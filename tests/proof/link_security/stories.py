@@ -56,7 +56,7 @@ CASES = ("revoked here", "revoked elsewhere", *_FORGED, *_FLOODS, "closed", "rei
 
 @dataclass(slots=True)
 class Stories:
-    """What goes on in one town, of four sites: two with HTTPS are revoked, one hears forged acks, one nothing."""
+    """What goes on in one town, with four sites: two with HTTPS are revoked, one hears forged acks."""
 
     town: Town
     count: int = 0
