@@ -142,7 +142,7 @@ def assert_saved_is_saved(diary: list[dict[str, object]], bodies: list[object]) 
 
 async def test_everybody_comes_and_what_they_saw_saved_is_what_they_brought(tmp_path: Path) -> None:
     scenario = peopled(load_scenario("rush_hour"), bags_max=2, void_percent=20, cancel_percent=10)
-    diary, bodies = await run(tmp_path, scenario, visits=8)
+    diary, bodies = await run(tmp_path, scenario, visits=6)
     assert assert_saved_is_saved(diary, bodies) > 0
     assert {visit["ending"] for visit in diary} <= {"finished", "cancelled"}, diary
     voided = sum(isinstance(body, WeighingVoided) for body in bodies)

@@ -177,5 +177,5 @@ async def a_day_in_postgres(site: Site, number: int, chance: random.Random | Non
 async def test_random_orders_of_a_day_end_the_same_in_postgres(site: Site) -> None:
     expected = await a_day_in_postgres(site, 0, None)
     assert (expected["held"], expected["gaps"], expected["guest"]) == ([], [], GUEST_POINTS)
-    for seed in range(1, 25):
+    for seed in range(1, 13):
         assert await a_day_in_postgres(site, seed, random.Random(seed)) == expected, f"with seed {seed}"

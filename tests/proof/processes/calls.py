@@ -111,7 +111,7 @@ CALLED = Row(
         "tests/proof/processes/town.py", "tests/proof/processes/victims.py", "tests/system/exports.py",
     ),
     shallow=5,
-    deep=600,
+    deep=200,
     split=_split,
     run=Keyed(_calls).run,
     replay=Keyed(_calls).replay,
