@@ -30,8 +30,9 @@ START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
 _POLL_S = 0.05
 _SOCKET_PATH_MAX = 90  # a socket's path must fit sockaddr_un (107), with Postgres's own file name
-_AS_MAPPED_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 _NOBODY = 65534
+"""Whom every Linux knows by name: initdb ends if nobody has its number."""
+_AS_MAPPED_USER = ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}")
 _AS_NOBODY = (
     # Without no_setuid_fixup access(2) would ignore the capability, and initdb asks by it.
     *("setpriv", "--securebits=+no_setuid_fixup", "--no-new-privs"),

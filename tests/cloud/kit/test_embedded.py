@@ -163,3 +163,23 @@ def test_a_start_that_is_interrupted_leaves_no_server_running(tmp_path: Path) ->
     script = [sys.executable, "-c", _INTERRUPTED, str(tmp_path)]
     done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout == "None False\n"
+
+
+def test_root_is_somebody_who_has_a_name_wherever_only_root_and_nobody_have_one(tmp_path: Path) -> None:
+    """On a fresh machine with root alone initdb found no name for its user, and the cloud never started."""
+    users = tmp_path / "passwd"
+    users.write_text(
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    )
+    started = (
+        "import sys, pathlib; from cloud.kit.embedded import EmbeddedPostgres\n"
+        "with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server: print('started', server.pid)"
+    )
+    inside = 'mount --bind "$1" /etc/passwd && exec "$2" -c "$3" "$4"'
+    arguments = (str(users), sys.executable, started, str(tmp_path / "pg"))
+    told = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", inside, "sh", *arguments], capture_output=True, text=True, check=False
+    )
+    if "unshare failed" in told.stderr:
+        pytest.skip(told.stderr.strip())
+    assert told.stdout.startswith("started "), told.stderr
